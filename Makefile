@@ -1,0 +1,39 @@
+# Each target sets up what it needs, from the lock, into .venv. Pass options on with ARGS="...".
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test check e2e bench lock clean
+
+help:  ## What can be made
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup  ## The main job on a real trace, on this machine: tidegate demo
+	@$(BIN)/tidegate demo $(ARGS)
+
+test: setup-dev  ## Unit and contract tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup-dev  ## ruff, mypy --strict, import-linter
+	@scripts/check $(ARGS)
+
+e2e: setup-dev  ## The whole demo under test, operator killed in the middle of it
+	@$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+bench: setup-dev  ## The sidecar's CPU per request beside nginx's and Envoy's
+	@scripts/setup $(VENV) bench $(PYTHON)
+	@$(BIN)/python -m benchmarks.proxies $(ARGS)
+
+setup:
+	@scripts/setup $(VENV) demo $(PYTHON)
+
+setup-dev:
+	@scripts/setup $(VENV) dev $(PYTHON)
+
+lock:  ## Resolve the dependencies anew (needs uv)
+	@scripts/lock
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

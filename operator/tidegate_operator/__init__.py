@@ -1,0 +1,1 @@
+"""The operator: reads policies, decides, acts, and tells why."""

@@ -1,0 +1,1 @@
+"""SHELL over typer and rich: what people type."""

@@ -1,0 +1,1 @@
+"""SHELL over kubernetes.aio: pods, scale, status, Events, checkpoints, leadership."""

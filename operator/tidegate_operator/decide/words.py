@@ -1,0 +1,424 @@
+"""The words that every other room uses for a decision: rules in, inputs in, decision out.
+
+Law: values only. The same reason code appears in status, Events, metrics, the JSON log and the
+tests; the set is bounded, so that it can be a label. No data is ``None`` plus a reason, never 0.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """How far a policy may act."""
+
+    SHADOW = "Shadow"
+    """Says what it would do."""
+    ENFORCE = "Enforce"
+    PAUSED = "Paused"
+    """Looks and tells, decides nothing."""
+
+
+class Reason(StrEnum):
+    """Why something was decided, held or refused."""
+
+    # replicas
+    STEADY = "Steady"
+    DEMAND_HIGH = "DemandAboveCapacity"
+    FORECAST_HIGH = "ForecastAboveCapacity"
+    DEMAND_LOW = "CapacityAboveDemand"
+    BELOW_MINIMUM = "BelowMinimum"
+    ABOVE_MAXIMUM = "AboveMaximum"
+    TARGET_STOPPED = "TargetStopped"
+    """Somebody else set ``replicas: 0``; that means stop."""
+    PAUSED = "Paused"
+    # what kept the wanted count from being the decided one: clamps
+    MIN_REPLICAS = "MinReplicas"
+    MAX_REPLICAS = "MaxReplicas"
+    SCALE_UP_LIMIT = "ScaleUpLimit"
+    SCALE_DOWN_LIMIT = "ScaleDownLimit"
+    TOLERANCE = "WithinTolerance"
+    STABILIZATION = "ScaleDownStabilization"
+    FORECAST_HOLDS = "ForecastHolds"
+    """Demand is low but the forecast is not: the forecast may raise or hold, never lower."""
+    PODS_STARTING = "PodsStarting"
+    WOULD_MISS_SLO = "OneLessWouldMissSLO"
+    # data
+    DATA_ABSENT = "MetricsAbsent"
+    DATA_STALE = "MetricsStale"
+    DATA_ERROR = "MetricsError"
+    # forecast
+    FORECAST_GOOD = "ForecastReliable"
+    FORECAST_DISABLED = "ForecastDisabled"
+    HISTORY_SHORT = "HistoryTooShort"
+    NO_SKILL = "ForecastNoSkill"
+    TRAINING = "ForecastTraining"
+    FORECAST_FAILED = "ForecastFailed"
+    FORECAST_STALE = "ForecastStale"
+    # ladder
+    NORMAL = "Normal"
+    ERROR_RATE_HIGH = "ErrorRateHigh"
+    ERROR_RATE_OK = "ErrorRateRecovered"
+    PROBE_STARTED = "ProbeStarted"
+    PROBE_FAILED = "ProbeFailed"
+    RECOVERED = "RecoveredOnEvidence"
+    BUDGET_WARN = "BudgetWarn"
+    BUDGET_SWITCH = "BudgetSwitch"
+    BUDGET_BLOCK = "BudgetExhausted"
+    BUDGET_RESET = "BudgetWindowReset"
+    # the policy and its surroundings
+    INVALID_SPEC = "InvalidSpec"
+    TARGET_MISSING = "TargetNotFound"
+    TARGET_FOUND = "TargetFound"
+    CONFLICT = "TargetSharedByPolicies"
+    NO_CONFLICT = "OnlyPolicyOfTarget"
+    SIDECARS_MISSING = "SidecarsMissing"
+    SIDECARS_BEHIND = "SidecarsBehind"
+    SIDECARS_FAILED = "SidecarsRejectedConfig"
+    SIDECARS_IN_SYNC = "SidecarsInSync"
+    METRICS_FOUND = "MetricsFound"
+    SCALE_FAILED = "ScaleFailed"
+    SHADOW = "Shadow"
+    READY = "Ready"
+
+
+class Phase(StrEnum):
+    """The worst rung that anything of the policy stands on."""
+
+    NORMAL = "Normal"
+    WARNED = "Warned"
+    DEGRADED = "Degraded"
+    BLOCKED = "Blocked"
+
+
+class Rung(StrEnum):
+    """The rungs of the ladder, mildest first; also what a trigger or a budget action asks for."""
+
+    NONE = "None"
+    WARN = "Warn"
+    SWITCH = "Switch"
+    BLOCK = "Block"
+
+
+# --- rules: what the policy says -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingRules:
+    """``spec.scaling`` and ``spec.slo`` as values."""
+
+    min_replicas: int = 1
+    max_replicas: int = 10
+    capacity_rps: float = 1.0
+    """Requests per second that one replica carries within its SLO."""
+    wait_target_s: float = 3.0
+    """Most time a request may wait for a slot: ``spec.slo.ttft.target``."""
+    wait_percentile: float = 0.90
+    """Share of requests that must not wait longer."""
+    reactive_utilization: float = 0.8
+    """Share of capacity that observed demand may fill (forecasting.md: reactive at 0.8)."""
+    forecast_utilization: float = 0.95
+    """Share of capacity that a forecast quantile may fill (rho = .95)."""
+    quantile: float = 0.95
+    """Which forecast quantile counts: Lean .90, Balanced .95, Strict .99."""
+    forecast_enabled: bool = True
+    up_max_factor: float = 2.0
+    up_max_pods: int = 4
+    up_period_s: float = 60.0
+    """At most max(factor x count, count + pods) within a period."""
+    down_max_share: float = 0.5
+    """Most of the replicas that one step down may remove, in (0, 1]."""
+    stabilization_s: float = 300.0
+    tolerance: float = 0.10
+    """Relative change of demand over capacity that is not worth a scale event."""
+    max_age_s: float = 60.0
+    """Older demand is stale."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """``spec.degrade.triggers[]``: enter above ``enter`` for ``for_s``, leave below ``exit``."""
+
+    name: str
+    enter: float
+    exit: float
+    for_s: float = 60.0
+    min_requests: int = 20
+    do: Rung = Rung.SWITCH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """``spec.degrade.recovery``: half-open probes, and how long to wait before the next ones."""
+
+    probe_share: float = 0.05
+    successes: int = 10
+    backoff_initial_s: float = 60.0
+    backoff_factor: float = 2.0
+    backoff_max_s: float = 3600.0
+
+
+class Scope(StrEnum):
+    """Whose usage a budget counts."""
+
+    POLICY = "Policy"
+    TENANT = "Tenant"
+    MODEL = "Model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetAction:
+    at: float
+    """Share of the limit, such as 0.95."""
+    do: Rung
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """``spec.budgets[]``: tokens and/or money for a calendar window."""
+
+    name: str
+    scope: Scope = Scope.POLICY
+    limit_tokens: int | None = None
+    limit_cost: float | None = None
+    unit: str = "Day"
+    """Hour, Day, Week (from Monday) or Month."""
+    timezone: str = "UTC"
+    actions: tuple[BudgetAction, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRule:
+    """``spec.models[]`` as far as decisions care."""
+
+    name: str
+    free: bool = False
+    """Costs nothing; stays usable when a money budget is spent (litellm#10973)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """A whole policy, as decisions see it."""
+
+    mode: Mode = Mode.SHADOW
+    models: tuple[ModelRule, ...] = ()
+    scaling: ScalingRules = field(default_factory=ScalingRules)
+    triggers: tuple[Trigger, ...] = ()
+    min_dwell_s: float = 120.0
+    recovery: Recovery = field(default_factory=Recovery)
+    budgets: tuple[Budget, ...] = ()
+
+
+# --- inputs: what was seen -----------------------------------------------------------------------
+
+
+class DataState(StrEnum):
+    """Four different things; only ``PRESENT`` (with a demand of 0, too) may scale down."""
+
+    PRESENT = "Present"
+    ABSENT = "Absent"
+    """Nothing to ask: no pod reports yet."""
+    STALE = "Stale"
+    ERROR = "Error"
+    """Pods are there but can't be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """Load on the whole workload, always the total."""
+
+    state: DataState
+    rps: float | None = None
+    """Requests per second over the last minute; ``None`` unless present or stale."""
+    peak_rps: float | None = None
+    """Highest ``rps`` of the last few minutes' ticks; ``None`` where unknown."""
+    age_s: float = 0.0
+    in_flight: int | None = None
+    service_s: float | None = None
+    """Mean time that a request occupies a slot; ``None`` before the first ended request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """Quantiles of the *maximum* request rate between ``made_at`` and ``made_at + horizon_s``."""
+
+    made_at: float
+    horizon_s: float
+    quantiles: Mapping[float, float]
+    """Quantile -> requests per second, such as ``{0.5: 11.0, 0.9: 13.1, 0.95: 14.0, 0.98: 15.5,
+    0.99: 16.4}``."""
+    reliable: bool
+    reason: Reason
+    """``FORECAST_GOOD``, or why it must not be used."""
+    message: str = ""
+    method: str = "GradientBoosting+Linear"
+    skill: float | None = None
+    """1 - pinball loss / that of the best naive forecast, over the last day; ``None`` before
+    enough was scored."""
+    coverage: float | None = None
+    """Share of the matured 0.95 quantiles that held."""
+    trained_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCounts:
+    """Cumulative requests of one model since the policy was first seen."""
+
+    ended: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetUse:
+    """Usage of one budget's current window by one key."""
+
+    budget: str
+    key: str
+    """Tenant or model; empty for scope ``Policy``."""
+    used_tokens: int
+    used_cost: float
+    window_start: float
+    window_end: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """All that one decision looks at."""
+
+    now: float
+    current: int
+    """``spec.replicas`` of the target, as its scale subresource says."""
+    ready: int
+    starting: int
+    """Pods that exist and are not Ready yet."""
+    demand: Demand
+    forecast: Forecast | None = None
+    counts: Mapping[str, ModelCounts] = field(default_factory=dict)
+    """By model."""
+    budgets: tuple[BudgetUse, ...] = ()
+
+
+# --- out: what was decided -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clamp:
+    """Something that kept a wanted count from being the decided one."""
+
+    reason: Reason
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingDecision:
+    """A replica count, and every step on the way to it."""
+
+    replicas: int
+    """What should stand in the scale subresource; equal to ``Inputs.current`` where nothing is to
+    be done."""
+    reason: Reason
+    message: str
+    reactive: int | None
+    """Pods that observed demand alone calls for; ``None`` where demand is unknown."""
+    forecast: int | None
+    """Pods that the forecast calls for; ``None`` where it is not used."""
+    clamps: tuple[Clamp, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRung:
+    """Where one tenant (or one budget's key) stands."""
+
+    rung: Rung
+    reason: Reason
+    budget: str
+    until: float
+    """End of the budget's window, unix seconds."""
+    model: str = ""
+    """With ``SWITCH``, where to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderDecision:
+    """Which model answers, for everyone and for single tenants."""
+
+    phase: Phase
+    active_model: str
+    rung: Rung
+    """For everyone."""
+    reason: Reason
+    message: str
+    probe_share: float = 0.0
+    until: float | None = None
+    """When the order for everyone ends by itself: a budget window's end; ``None`` where evidence
+    ends it."""
+    tenants: Mapping[str, TenantRung] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Something worth an Event, a log line and a place in ``status.decisions``: the world is told
+    once, on the change."""
+
+    action: str
+    """ScaleUp, ScaleDown, Hold, Warn, Switch, Block, Probe, Recover."""
+    reason: Reason
+    message: str
+    before: str
+    after: str
+    subject: str = ""
+    """Tenant, budget or trigger, where there is one."""
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the world should look like, and what changed since the last one."""
+
+    scaling: ScalingDecision
+    ladder: LadderDecision
+    changes: tuple[Change, ...] = ()
+
+
+# --- memory: what one decision leaves for the next, as JSON-able values --------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerMemory:
+    above_since: float | None = None
+    """Since when the rate has stood above ``enter``."""
+    active_since: float | None = None
+
+
+class Probing(StrEnum):
+    CLOSED = "Closed"
+    OPEN = "Open"
+    HALF_OPEN = "HalfOpen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Survives a restart in the policy's history ConfigMap; every field has a default, so old
+    memories can be read."""
+
+    recommendations: tuple[tuple[float, int], ...] = ()
+    """(time, wanted count) within the stabilisation window."""
+    scale_ups: tuple[tuple[float, int], ...] = ()
+    """(time, pods added) within the scale-up period."""
+    counts: tuple[tuple[float, Mapping[str, ModelCounts]], ...] = ()
+    """(time, cumulative counts) within the triggers' window."""
+    triggers: Mapping[str, TriggerMemory] = field(default_factory=dict)
+    rung: Rung = Rung.NONE
+    rung_since: float | None = None
+    rung_trigger: str = ""
+    probing: Probing = Probing.CLOSED
+    probe_since: float | None = None
+    probe_base: ModelCounts | None = None
+    """Counts of the first model when its probes began."""
+    backoff_s: float = 0.0
+    budget_rungs: Mapping[str, Rung] = field(default_factory=dict)
+    """``budget/key`` -> the rung that was last told."""
+    last_reason: Reason | None = None
+    """Of the last scaling decision, so that a change of mind is told once."""

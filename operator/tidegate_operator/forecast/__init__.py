@@ -1,0 +1,1 @@
+"""PURE numerics, the one room with numpy and scikit-learn: quantiles of demand ahead."""

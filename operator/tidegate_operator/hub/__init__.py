@@ -1,0 +1,1 @@
+"""SHELL over aiohttp: injection webhook, config for sidecars, the status page."""

@@ -1,0 +1,1 @@
+"""PURE: who used how many tokens in which window, from cumulative counters."""

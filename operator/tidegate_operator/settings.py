@@ -1,0 +1,76 @@
+"""How the operator's processes are set up: read once at start-up, then passed as a value.
+
+Law: policy comes only from objects; this is where processes stand and how patient they are.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from tidegate_wire.names import PORT_HUB, PORT_OPERATOR
+
+
+class InvalidSettingError(ValueError):
+    """An environment variable cannot be used as given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One field per environment variable: ``TIDEGATE_`` plus the name in capitals."""
+
+    tick_s: float = 15.0
+    """Time between two decisions on one policy; HPA's sync period."""
+    namespace: str = "tidegate-system"
+    """Where the operator's own objects (Lease, certificate Secret) live."""
+    checkpoint_s: float = 300.0
+    """Time between two writes of an unchanged policy's history: at 30 KB a piece the API's bound,
+    not ours. What lies between is read back from the sidecars' cumulative counters."""
+    status_s: float = 60.0
+    """Least time between two status writes in which only measured figures differ."""
+    order_ttl_s: float = 900.0
+    """How long a sidecar obeys an order to switch or block without hearing it again."""
+    pull_timeout_s: float = 3.0
+    """For one look at one sidecar."""
+    host: str = "0.0.0.0"
+    hub_port: int = PORT_HUB
+    operator_port: int = PORT_OPERATOR
+    hub_service: str = "tidegate-hub"
+    """DNS name, without namespace, that the API server and sidecars reach the hub by."""
+    hub_url: str = ""
+    """Where injected sidecars find the hub; empty: ``https://SERVICE.NAMESPACE.svc:PORT``."""
+    webhook_url: str = ""
+    """Where the API server finds the webhook; empty: by the Service."""
+    page_port: int = 14131
+    """Plain HTTP: status page, health, metrics."""
+    sidecar_image: str = "tidegate-sidecar:0.1.0"
+    leader_election: bool = True
+    train_timeout_s: float = 120.0
+    """For one training in the worker process; past it the worker is ended and started anew."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        values: dict[str, Any] = {}
+        for name, field in cls.__dataclass_fields__.items():
+            variable = f"TIDEGATE_{name.upper()}"
+            if variable in env:
+                values[name] = _read(variable, env[variable], field.type)
+        return cls(**values)
+
+
+def _read(variable: str, raw: str, kind: object) -> object:
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[raw.lower()]
+        if kind is int:
+            return int(raw)
+        if kind is float:
+            number = float(raw)
+            if number <= 0:
+                raise InvalidSettingError(f"{variable} must be above 0, was: {raw}")
+            return number
+    except (KeyError, ValueError) as error:
+        if isinstance(error, InvalidSettingError):
+            raise
+        wanted = "true or false" if kind is bool else "a number"
+        raise InvalidSettingError(f"{variable} must be {wanted}, was: {raw!r}") from None
+    return raw

@@ -1,0 +1,1 @@
+"""SHELL: where demand and usage come from."""

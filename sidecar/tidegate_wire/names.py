@@ -1,0 +1,115 @@
+"""Names that more than one process must spell alike.
+
+Law: every label, annotation, port, path and metric name of ours stands here and nowhere else.
+OpenTelemetry's GenAI names are spelled as Prometheus spells them (semantic conventions v1.41); no
+name of ours contains a colon, since prometheus_client 0.26 drops it for OpenMetrics scrapers.
+"""
+
+from enum import StrEnum
+
+GROUP = "tidegate.io"
+VERSION = "v1alpha1"
+KIND = "LLMQualityPolicy"
+PLURAL = "llmqualitypolicies"
+
+INJECT = f"{GROUP}/inject"
+"""Label on a pod template or namespace, or annotation on a pod template, Deployment or
+StatefulSet: ``"true"``."""
+PORT = f"{GROUP}/port"
+"""Annotation: the app's container port (name or number) that the sidecar stands in front of."""
+STATUS = f"{GROUP}/status"
+"""Annotation that the webhook leaves on an injected pod: ``{"version", "ports"}`` as JSON."""
+INJECTED = f"{GROUP}/injected"
+"""Label that the webhook leaves on an injected pod: ``"true"``; what the operator selects pods
+by."""
+PART = f"{GROUP}/part"
+"""Label on ConfigMaps of ours: ``sidecar-config`` or ``history``."""
+POLICY = f"{GROUP}/policy"
+"""Label on ConfigMaps of ours: the policy they belong to."""
+
+PART_CONFIG = "sidecar-config"
+PART_HISTORY = "history"
+CONFIG_KEY = "config.json"
+TARGET_KEY = "target"
+"""Key in a ``sidecar-config`` ConfigMap: ``Kind/name`` of the workload whose pods take it."""
+
+CONTAINER = "tidegate"
+PORT_INBOUND = 14100
+PORT_ADMIN = 14120
+PORT_HUB = 14130
+PORT_OPERATOR = 14140
+TOKEN_AUDIENCE = "tidegate"
+
+PATH_CONFIG = "/v1/config"
+PATH_REPORT = "/v1/report"
+PATH_STATS = "/stats"
+PATH_MUTATE = "/mutate"
+
+OTHER = "other"
+MAX_LABEL_VALUES = 200
+"""Distinct tenants, and models, that become label values; the rest share ``other``
+(llm-d-router#1625)."""
+
+
+class Outcome(StrEnum):
+    """How a request ended. Errors for an error rate are ``SERVER_ERROR``, ``TIMEOUT``,
+    ``NETWORK`` and ``BROKEN``."""
+
+    OK = "ok"
+    CLIENT_ERROR = "client_error"
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    NETWORK = "network"
+    CANCELLED = "cancelled"
+    BROKEN = "broken_stream"
+    BLOCKED = "blocked"
+
+
+ERROR_OUTCOMES = (Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.NETWORK, Outcome.BROKEN)
+
+
+class ConfigState(StrEnum):
+    """What became of the last config that a sidecar was offered."""
+
+    NONE = "NONE"
+    APPLIED = "APPLIED"
+    FAILED = "FAILED"
+
+
+class Metric(StrEnum):
+    """Every metric name, ours and OpenTelemetry's."""
+
+    REQUEST_DURATION = "gen_ai_server_request_duration_seconds"
+    TIME_TO_FIRST_TOKEN = "gen_ai_server_time_to_first_token_seconds"
+    TIME_PER_OUTPUT_TOKEN = "gen_ai_server_time_per_output_token_seconds"
+    TOKEN_USAGE = "gen_ai_client_token_usage"
+    REQUESTS = "tidegate_requests_total"
+    IN_FLIGHT = "tidegate_requests_in_flight"
+    TOKENS = "tidegate_tokens_total"
+    COST = "tidegate_cost_total"
+    LABEL_OVERFLOW = "tidegate_label_overflow_total"
+    SIDECAR_FAILURES = "tidegate_sidecar_failures_total"
+    CONFIG_INFO = "tidegate_config_info"
+    ACTIVE_MODEL = "tidegate_active_model_info"
+    DESIRED_REPLICAS = "tidegate_policy_desired_replicas"
+    READY_REPLICAS = "tidegate_policy_ready_replicas"
+    FORECAST_DEMAND = "tidegate_forecast_demand"
+    DEMAND = "tidegate_demand_requests_per_second"
+    DECISIONS = "tidegate_decisions_total"
+    BUDGET_USED_RATIO = "tidegate_budget_used_ratio"
+    RECONCILE_DURATION = "tidegate_reconcile_duration_seconds"
+    WEBHOOK_REVIEWS = "tidegate_webhook_reviews_total"
+    CONFIG_POLLS = "tidegate_config_polls"
+
+
+class Refusal(StrEnum):
+    """``error.code`` in the OpenAI-shaped body of a request that the sidecar itself refuses."""
+
+    BLOCKED_BUDGET = "token_budget_exhausted"
+    BLOCKED_ERRORS = "upstream_blocked"
+    BAD_REQUEST = "bad_request"
+    TOO_LARGE = "request_too_large"
+    CONNECT = "upstream_unreachable"
+    RESET = "upstream_reset"
+    PROTOCOL = "upstream_protocol_error"
+    TIMEOUT = "upstream_timeout"

@@ -1,0 +1,94 @@
+"""What a sidecar tells the operator when it is looked at: cumulative counters, never rates.
+
+Law: every number only grows until the process ends, so a look that is missed loses nothing and a
+look that is repeated counts nothing twice. ``boot`` tells two lives of one pod apart.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from tidegate_wire.config import WireError
+from tidegate_wire.names import ERROR_OUTCOMES, ConfigState, Outcome
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Counters of one (model, tenant); the model is the one that answered, or would have."""
+
+    model: str
+    tenant: str
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """Requests ended, by ``Outcome``."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_estimated: int = 0
+    """Those of ``tokens_in + tokens_out`` that came from our estimate and not from the server's
+    usage."""
+    cost: float = 0.0
+    """In the policy's currency."""
+    duration_s: float = 0.0
+    """Sum over ended requests that reached an upstream."""
+    ttft_s: float = 0.0
+    """Sum over answers that had a first token."""
+    ttft_count: int = 0
+
+    @property
+    def ended(self) -> int:
+        """Requests that were let through and ended, however."""
+        return sum(n for outcome, n in self.outcomes.items() if outcome != Outcome.BLOCKED)
+
+    @property
+    def errors(self) -> int:
+        return sum(self.outcomes.get(outcome, 0) for outcome in ERROR_OUTCOMES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SidecarStats:
+    """One look at a sidecar."""
+
+    pod_uid: str
+    boot: str
+    """Random for each life of the process."""
+    arrived: int = 0
+    """Requests that arrived and were not blocked, ended or not: the demand."""
+    in_flight: int = 0
+    config_hash: str = ""
+    """Of the config in force; empty before the first."""
+    config_state: ConfigState = ConfigState.NONE
+    config_error: str = ""
+    series: tuple[Series, ...] = ()
+
+    def to_json(self) -> bytes:
+        return json.dumps(
+            {"schema_version": SCHEMA_VERSION, **asdict(self)}, separators=(",", ":")
+        ).encode()
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Self:
+        """Read a look, or raise ``WireError``; fields that this version does not know are left
+        alone."""
+        try:
+            body: dict[str, Any] = json.loads(raw)
+            version = body["schema_version"]
+            if version != SCHEMA_VERSION:
+                raise WireError(f"stats.schema_version must be {SCHEMA_VERSION}, was: {version!r}")
+            series = tuple(Series(**_known(Series, item)) for item in body["series"])
+            values = _known(cls, body) | {
+                "series": series,
+                "config_state": ConfigState(body["config_state"]),
+            }
+            return cls(**values)
+        except WireError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise WireError(
+                f"stats can't be read: {type(error).__name__}: {error}; was: {raw[:80]!r}"
+            ) from error
+
+
+def _known(cls: type[Any], body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name in cls.__dataclass_fields__}
