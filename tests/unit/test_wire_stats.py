@@ -1,0 +1,61 @@
+"""A look at a sidecar: cumulative, readable by an older and a newer operator."""
+
+import json
+
+import pytest
+
+from tidegate_wire.config import WireError
+from tidegate_wire.names import ConfigState, Outcome
+from tidegate_wire.stats import Series, SidecarStats
+
+STATS = SidecarStats(
+    pod_uid="u1",
+    boot="b1",
+    arrived=12,
+    in_flight=1,
+    config_hash="abc",
+    config_state=ConfigState.APPLIED,
+    series=(
+        Series(
+            model="llama-70b",
+            tenant="acme",
+            outcomes={Outcome.OK: 7, Outcome.TIMEOUT: 1, Outcome.CANCELLED: 1, Outcome.BLOCKED: 5},
+            tokens_in=100,
+            tokens_out=50,
+        ),
+    ),
+)
+
+
+def test_a_look_survives_the_wire() -> None:
+    assert SidecarStats.from_json(STATS.to_json()) == STATS
+
+
+def test_blocked_requests_are_neither_ended_nor_errors() -> None:
+    assert STATS.series[0].ended == 9
+    assert STATS.series[0].errors == 1
+
+
+def test_fields_of_a_newer_sidecar_are_left_alone() -> None:
+    body = json.loads(STATS.to_json())
+    body["zone"] = "b"
+    body["series"][0]["colour"] = "blue"
+    assert SidecarStats.from_json(json.dumps(body).encode()) == STATS
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"<html>", id="a page"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b'{"schema_version": 2, "series": []}', id="another version"),
+        pytest.param(b'{"schema_version": 1}', id="no series"),
+        pytest.param(
+            b'{"schema_version": 1, "series": [], "config_state": "MAYBE"}', id="unknown state"
+        ),
+    ],
+)
+def test_what_is_no_look_is_refused(raw: bytes) -> None:
+    with pytest.raises(WireError, match="stats"):
+        SidecarStats.from_json(raw)
