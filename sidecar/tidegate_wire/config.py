@@ -21,6 +21,13 @@ class WireError(ValueError):
     """A message on the wire cannot be read as this contract."""
 
 
+def _coerce_floats(value: Any) -> None:
+    """60 and 60.0 are one number and must give one hash."""
+    for name, field_ in value.__dataclass_fields__.items():
+        if field_.type is float:
+            object.__setattr__(value, name, float(getattr(value, name)))
+
+
 class Do(StrEnum):
     """What an order asks for, mildest first."""
 
@@ -38,6 +45,9 @@ class Model:
     input_price_per_mtok: float = 0.0
     """Price of a million input tokens, in the policy's currency."""
     output_price_per_mtok: float = 0.0
+
+    def __post_init__(self) -> None:
+        _coerce_floats(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +69,9 @@ class Order:
     """With ``Switch``, the share of requests in [0, 1] that still goes to the first model, as a
     probe."""
 
+    def __post_init__(self) -> None:
+        _coerce_floats(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
@@ -68,6 +81,9 @@ class Timeouts:
     first_token_s: float = 30.0
     idle_s: float = 60.0
     total_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        _coerce_floats(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

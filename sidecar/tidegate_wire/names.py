@@ -19,6 +19,9 @@ PORT = f"{GROUP}/port"
 """Annotation: the app's container port (name or number) that the sidecar stands in front of."""
 STATUS = f"{GROUP}/status"
 """Annotation that the webhook leaves on an injected pod: ``{"version", "ports"}`` as JSON."""
+COPIED = f"{GROUP}/inject-copied"
+"""Annotation on a pod template: which names, comma-separated, the webhook copied there from the
+workload's own metadata, so that taking the annotation off the workload takes them off again."""
 INJECTED = f"{GROUP}/injected"
 """Label that the webhook leaves on an injected pod: ``"true"``; what the operator selects pods
 by."""
@@ -97,7 +100,9 @@ class Metric(StrEnum):
     DEMAND = "tidegate_demand_requests_per_second"
     DECISIONS = "tidegate_decisions_total"
     BUDGET_USED_RATIO = "tidegate_budget_used_ratio"
+    POLICY_TOKENS = "tidegate_policy_tokens_total"
     RECONCILE_DURATION = "tidegate_reconcile_duration_seconds"
+    RECONCILE_SKIPPED = "tidegate_reconcile_skipped_total"
     WEBHOOK_REVIEWS = "tidegate_webhook_reviews_total"
     CONFIG_POLLS = "tidegate_config_polls"
 

@@ -40,6 +40,14 @@ def test_equal_configs_have_equal_hashes_however_their_mappings_were_built() -> 
     assert SidecarConfig().hash != CONFIG.hash
 
 
+def test_whole_and_decimal_numbers_are_one_config() -> None:
+    whole, decimal = (
+        SidecarConfig(order=Order(do=Do.BLOCK, reason="r", expires_at=n, retry_after_s=n))
+        for n in (60, 60.0)
+    )
+    assert whole.hash == decimal.hash
+
+
 def test_a_field_from_a_newer_operator_is_left_alone() -> None:
     assert SidecarConfig.from_json(edited(lambda b: b.update(colour="blue"))) == CONFIG
 
