@@ -1,0 +1,1 @@
+"""The sidecar: a proxy in the pod that measures each LLM call and guards it."""

@@ -1,0 +1,80 @@
+"""Entry point: ``tidegate-sidecar``.
+
+Law: what is needed to refuse a wrong flag is loaded first and the rest only then, so that a
+mistake is answered at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from tidegate_sidecar.settings import FLAGS, InvalidSettingError, SidecarSettings
+from tidegate_wire.clock import Clock, InvalidClockError
+
+BAD_SETTINGS = 2
+"""Exit code; argparse's own for a wrong command line."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a sidecar as the command line and the environment say; returns the exit code."""
+    given = vars(_parser().parse_args(argv))
+    if given.pop("version"):
+        print(f"tidegate-sidecar {_version()}")
+        return 0
+    try:
+        settings = SidecarSettings.read(os.environ, given)
+        clock = Clock.from_env(os.environ)
+        return _run(settings, clock)
+    except (InvalidSettingError, InvalidClockError) as error:
+        print(f"tidegate-sidecar: {error}", file=sys.stderr)
+        return BAD_SETTINGS
+
+
+def _run(settings: SidecarSettings, clock: Clock) -> int:
+    if settings.hub_ca or not settings.hub_url.startswith("https"):
+        # aiohttp reads the system's certificates as it is imported, 100 ms of CPU, and here nobody
+        # would look at them.
+        os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
+    import uvloop
+
+    from tidegate_sidecar.logs import LineLog
+    from tidegate_sidecar.serve import serve
+
+    return uvloop.run(serve(settings, clock, LineLog(clock)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tidegate-sidecar",
+        description="Stands in front of a model server, measures each LLM call and guards it.",
+        epilog="Each flag has a variable: TIDEGATE_LISTEN, _UPSTREAM, _ADMIN, _CONFIG_FILE; "
+        "flags go first. In a pod the hub gives the config: TIDEGATE_HUB_URL, _HUB_CA, "
+        "_TOKEN_FILE, _WORKLOAD, _STATE_DIR. "
+        "Leaving: TIDEGATE_DRAIN_ACCEPT_S (5), TIDEGATE_LINGER_S (30). "
+        "On SIGTERM it finishes what runs and exits 0; a second signal stops it at once.",
+    )
+    defaults = SidecarSettings()
+
+    def flag(field: str, metavar: str, text: str) -> None:
+        parser.add_argument(FLAGS[field], dest=field, metavar=metavar, help=text)
+
+    flag("listen", "HOST:PORT", f"where clients call (default {defaults.listen})")
+    flag("upstream", "URL", f"the model server (default {defaults.upstream})")
+    flag("admin", "HOST:PORT", f"metrics, stats, health, drain (default {defaults.admin})")
+    flag("config_file", "FILE", "models, orders and limits as JSON, followed as it changes")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("tidegate")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,529 @@
+"""HTTP/1.1 on the wire: bytes in, heads and pieces of bodies out.
+
+Law: this file knows framing and nothing else; no I/O, no time, no role beyond request or response.
+What two parsers could read differently is refused, never mended (RFC 9112, sections 2.2, 5.2, 6.1
+and 7.1): both length headers, a bare CR or LF, NUL, folded lines, space before a colon, a chunk
+size that is not plain hexadecimal. Any cut of the bytes reads as the whole does.
+"""
+
+import re
+from typing import Final
+
+# What a header line is to a proxy. The first two travel on as they came.
+FORWARD: Final = 0
+SECRET: Final = 1
+"""Travels on, but is never kept in the memo of lines."""
+HOP: Final = 2
+CONTENT_LENGTH: Final = 3
+TRANSFER_ENCODING: Final = 4
+CONNECTION: Final = 5
+EXPECT: Final = 6
+CONTENT_TYPE: Final = 7
+HOST: Final = 8
+CONTENT_ENCODING: Final = 9
+ACCEPT_ENCODING: Final = 10
+
+MAX_HEAD_BYTES: Final = 65536
+"""Precedents: nginx 32 KiB, Envoy 60 KiB, h11 16 KiB; long bearer tokens and trace baggage have to
+fit."""
+MAX_HEADER_LINES: Final = 200
+MAX_CHUNK_LINE_BYTES: Final = 4096
+
+_TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TEXT: Final = bytes(c for c in range(256) if c == 9 or (c >= 32 and c != 127))
+_REQUEST_LINE: Final = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])"
+)
+_STATUS_LINE: Final = re.compile(
+    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?"
+)
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?].*)?)")
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
+_DIGITS: Final = re.compile(rb"[0-9]{1,18}")
+_CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,15})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+_KINDS: Final = {
+    b"connection": CONNECTION,
+    b"keep-alive": HOP,
+    b"proxy-authenticate": HOP,
+    b"proxy-authorization": HOP,
+    b"proxy-connection": HOP,
+    b"te": HOP,
+    b"trailer": HOP,
+    b"upgrade": HOP,
+    b"transfer-encoding": TRANSFER_ENCODING,
+    b"content-length": CONTENT_LENGTH,
+    b"content-type": CONTENT_TYPE,
+    b"content-encoding": CONTENT_ENCODING,
+    b"accept-encoding": ACCEPT_ENCODING,
+    b"expect": EXPECT,
+    b"host": HOST,
+    b"authorization": SECRET,
+    b"cookie": SECRET,
+    b"set-cookie": SECRET,
+    b"x-api-key": SECRET,
+    b"api-key": SECRET,
+}
+_MEMO_LINES: Final = 2048
+_MEMO_LINE_BYTES: Final = 256
+
+
+class BadMessageError(Exception):
+    """What came is not a message that can be read in one way only."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        """What a client is answered when the fault is in its request."""
+        self.reason = reason
+
+
+class Header:
+    """One checked header line."""
+
+    __slots__ = ("kind", "name", "value")
+
+    def __init__(self, kind: int, name: bytes, value: bytes) -> None:
+        self.kind = kind
+        self.name = name
+        """Lower case."""
+        self.value = value
+
+
+# Clients and servers repeat their lines; checking each once saves a third of the time that a head
+# takes.
+_checked: dict[bytes, Header] = {}
+_names: dict[bytes, Header] = {}
+_status_lines: dict[bytes, tuple[int, bool]] = {}
+
+
+def check_line(line: bytes) -> Header:
+    """Read one header line strictly."""
+    colon = line.find(b":")
+    raw = line[:colon] if colon > 0 else b""
+    known = _names.get(raw)
+    if known is None:
+        known = _check_name(raw)
+    value = line[colon + 1 :]
+    if value.translate(None, _TEXT):
+        raise BadMessageError(400, "header value must not hold control characters")
+    header = Header(known.kind, known.name, value.strip(b" \t"))
+    # Lengths differ from message to message and secrets should not outlive theirs: neither is
+    # worth keeping.
+    if header.kind not in (CONTENT_LENGTH, SECRET) and len(line) <= _MEMO_LINE_BYTES:
+        if len(_checked) >= _MEMO_LINES:
+            _checked.clear()
+        _checked[line] = header
+    return header
+
+
+def _check_name(raw: bytes) -> Header:
+    if not raw or raw.translate(None, _TOKEN):
+        raise BadMessageError(400, "header name must be a token, directly followed by a colon")
+    name = raw.lower()
+    header = Header(_KINDS.get(name, FORWARD), name, b"")
+    if len(_names) < _MEMO_LINES and len(raw) <= _MEMO_LINE_BYTES:
+        _names[raw] = header
+    return header
+
+
+class Head:
+    """What requests and responses share."""
+
+    __slots__ = (
+        "accept_encoding",
+        "chunked",
+        "close",
+        "connection",
+        "content_length",
+        "content_type",
+        "encoded",
+        "expect",
+        "forward",
+        "host",
+        "http11",
+        "keep_alive",
+        "lines",
+    )
+
+    def __init__(self, lines: list[bytes], http11: bool) -> None:
+        self.lines = lines
+        self.forward: list[bytes] = []
+        """Lines that travel on, as they came."""
+        self.http11 = http11
+        self.keep_alive = http11
+        self.close = False
+        self.content_length = -1
+        """-1: not given."""
+        self.chunked = False
+        self.content_type = b""
+        self.accept_encoding: list[bytes] = []
+        """Lines like this; whoever reads the answer has to ask for a plain one instead."""
+        self.encoded = False
+        """A content-encoding other than identity."""
+        self.expect = b""
+        self.host: bytes | None = None
+        self.connection: list[bytes] = []
+        """Options of Connection headers, but close and keep-alive: names of headers that end
+        here."""
+
+    def read(self) -> None:
+        """Sort all lines after the first."""
+        if len(self.lines) > MAX_HEADER_LINES:
+            raise BadMessageError(431, f"there must be at most {MAX_HEADER_LINES} header lines")
+        forward = self.forward
+        for line in self.lines[1:]:
+            header = _checked.get(line)
+            if header is None:
+                header = check_line(line)
+            kind = header.kind
+            if kind <= SECRET:
+                forward.append(line)
+            elif kind != HOP:
+                self._note(header, line)
+        if self.chunked and self.content_length >= 0:
+            raise BadMessageError(
+                400, "content-length and transfer-encoding must not both be given"
+            )
+        if self.chunked and not self.http11:
+            raise BadMessageError(400, "transfer-encoding must not be given in HTTP/1.0")
+        if self.connection:
+            self.forward = [
+                line for line in forward if line.split(b":", 1)[0].lower() not in self.connection
+            ]
+
+    def _note(self, header: Header, line: bytes) -> None:
+        kind = header.kind
+        value = header.value
+        if kind == CONTENT_LENGTH:
+            self.content_length = _length(value, self.content_length)
+        elif kind == CONTENT_TYPE:
+            self.content_type = value.lower()
+            self.forward.append(line)
+        elif kind == CONTENT_ENCODING:
+            self.encoded = self.encoded or value.lower() not in (b"", b"identity")
+            self.forward.append(line)
+        elif kind == HOST:
+            if self.host is not None:
+                raise BadMessageError(400, "host must be given once")
+            self.host = value
+        elif kind == TRANSFER_ENCODING:
+            if self.chunked or value.lower() != b"chunked":
+                raise BadMessageError(501, "transfer-encoding must be chunked, once")
+            self.chunked = True
+        elif kind == CONNECTION:
+            self._note_connection(value)
+        elif kind == ACCEPT_ENCODING:
+            self.accept_encoding.append(line)
+        elif kind == EXPECT:
+            self.expect = value.lower()
+
+    def _note_connection(self, value: bytes) -> None:
+        for raw in value.lower().split(b","):
+            option = raw.strip(b" \t")
+            if option == b"close":
+                self.close = True
+            elif option == b"keep-alive":
+                self.keep_alive = True
+            elif option:
+                self.connection.append(option)
+        if self.close:
+            self.keep_alive = False
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Values of the headers called ``name`` (lower case), in order; those that end here
+        included."""
+        size = len(name)
+        return [
+            line[size + 1 :].strip(b" \t")
+            for line in self.lines
+            if line[size : size + 1] == b":" and line[:size].lower() == name
+        ]
+
+
+def _length(value: bytes, before: int) -> int:
+    if _DIGITS.fullmatch(value) is None:
+        raise BadMessageError(400, "content-length must be a plain number")
+    length = int(value)
+    if before >= 0 and before != length:
+        raise BadMessageError(400, "content-length must not be given twice with different values")
+    return length
+
+
+class RequestHead(Head):
+    """A request's first line and headers."""
+
+    __slots__ = ("method", "target")
+
+    def __init__(self, lines: list[bytes], method: bytes, target: bytes, http11: bool) -> None:
+        super().__init__(lines, http11)
+        self.method = method
+        self.target = target
+        """In origin form, ``/path?query``; or ``*``."""
+
+
+class ResponseHead(Head):
+    """A response's first line and headers."""
+
+    __slots__ = ("line", "status")
+
+    def __init__(self, lines: list[bytes], status: int, http11: bool) -> None:
+        super().__init__(lines, http11)
+        self.status = status
+        self.line = lines[0] if http11 else lines[0].replace(b"HTTP/1.0", b"HTTP/1.1", 1)
+
+
+def parse_request(block: bytes) -> RequestHead:
+    """Read a request's head, given without its final empty line."""
+    lines = block.split(b"\r\n")
+    match = _REQUEST_LINE.fullmatch(lines[0])
+    if match is None:
+        raise BadMessageError(400, "request line must be METHOD TARGET HTTP/1.1")
+    method, target, major, minor = match.groups()
+    if major != b"1" or minor not in (b"0", b"1"):
+        raise BadMessageError(505, "HTTP version must be 1.0 or 1.1")
+    head = RequestHead(lines, method, target, minor == b"1")
+    head.read()
+    if head.host is None and head.http11:
+        raise BadMessageError(400, "host must be given")
+    if not target.startswith(b"/"):
+        _take_other_form(head)
+    return head
+
+
+def _take_other_form(head: RequestHead) -> None:
+    """Bring absolute form to origin form (RFC 9112, 3.2.2: its authority overrides Host)."""
+    match = _ABSOLUTE.fullmatch(head.target)
+    if match is not None:
+        head.host = match.group(1)
+        rest = match.group(2)
+        head.target = rest if rest.startswith(b"/") else b"/" + rest
+    elif head.method == b"CONNECT":
+        raise BadMessageError(405, "CONNECT is not served here")
+    elif head.target != b"*" or head.method != b"OPTIONS":
+        raise BadMessageError(400, "request target must be a path")
+
+
+def parse_response(block: bytes) -> ResponseHead:
+    """Read a response's head, given without its final empty line."""
+    lines = block.split(b"\r\n")
+    known = _status_lines.get(lines[0])
+    if known is None:
+        match = _STATUS_LINE.fullmatch(lines[0])
+        if match is None:
+            raise BadMessageError(502, "status line must be HTTP/1.1 STATUS REASON")
+        known = (int(match.group(2)), match.group(1) == b"1")
+        if len(_status_lines) < _MEMO_LINES and len(lines[0]) <= _MEMO_LINE_BYTES:
+            _status_lines[lines[0]] = known
+    head = ResponseHead(lines, known[0], known[1])
+    head.read()
+    return head
+
+
+def _end_of_empty_lines(data: bytes) -> int:
+    match = _EMPTY_LINES.match(data)
+    return 0 if match is None else match.end()
+
+
+class HeadReader:
+    """Finds the end of a head in bytes that come in any cut."""
+
+    __slots__ = ("_buffer", "_scanned", "rest")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._scanned = 0
+        self.rest = b""
+        """After ``feed`` returned a head: the bytes that follow it."""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing of a head has come yet."""
+        return not self._buffer
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take bytes; return the head without its final empty line once it is whole."""
+        if self._buffer:
+            data = self._buffer + data
+        # Empty lines before a head are passed over (RFC 9112, 2.2): old clients end a body with
+        # one too many.
+        if data.startswith(b"\r\n"):
+            data = data[_end_of_empty_lines(data) :]
+            self._scanned = 0
+        end = data.find(b"\r\n\r\n", max(0, self._scanned - 3))
+        if end > MAX_HEAD_BYTES or (end < 0 and len(data) > MAX_HEAD_BYTES + 3):
+            raise BadMessageError(431, f"head must be at most {MAX_HEAD_BYTES} bytes")
+        if end < 0:
+            self._refuse_bare_line_ends(data)
+            self._buffer = data
+            self._scanned = len(data)
+            return None
+        self._buffer = b""
+        self._scanned = 0
+        self.rest = data[end + 4 :]
+        return data[:end]
+
+    def _refuse_bare_line_ends(self, data: bytes) -> None:
+        """Tell at once what would otherwise only show when the head ends, which it may never
+        do."""
+        start = max(0, self._scanned - 1)  # the byte before may be the CR of a pair
+        fresh = data[start:]
+        pairs = fresh.count(b"\r\n")
+        known = start > 0 and fresh.startswith(b"\n")
+        if (
+            fresh.count(b"\n") - known != pairs
+            or fresh.count(b"\r") - fresh.endswith(b"\r") != pairs
+        ):
+            raise BadMessageError(400, "lines must end in CR LF")
+
+
+LENGTH: Final = 0
+CHUNKED: Final = 1
+UNTIL_CLOSE: Final = 2
+
+_SIZE: Final = 0
+_DATA: Final = 1
+_DATA_END: Final = 2
+_TRAILER: Final = 3
+
+_SMALL_SIZES: Final = {b"%x" % size: size for size in range(1, 4096)}
+
+
+class Body:
+    """Takes a body's framing off."""
+
+    __slots__ = (
+        "_clean",
+        "_part",
+        "_state",
+        "_trailer_bytes",
+        "done",
+        "left",
+        "mode",
+        "rest",
+        "whole",
+    )
+
+    def __init__(self, mode: int, length: int = 0) -> None:
+        self.mode = mode
+        self.left = length
+        """Bytes still to come, of the body or of the chunk."""
+        self.done = mode == LENGTH and length == 0
+        self.rest = b""
+        """Once done: what followed the body."""
+        self.whole = False
+        """The bytes just fed were whole plain chunks, good to be passed on as they are."""
+        self._state = _SIZE
+        self._part = b""
+        self._trailer_bytes = 0
+        self._clean = True
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes off the wire and return those of the body."""
+        if self.mode == CHUNKED:
+            # What a server writes per event is nearly always read as exactly one chunk.
+            if self._state == _SIZE and not self._part and data.endswith(b"\r\n"):
+                end = data.find(b"\r\n")
+                if end > 0 and end + _SMALL_SIZES.get(data[:end], -9) + 4 == len(data):
+                    self.whole = True
+                    return data[end + 2 : -2]
+            return self._feed_chunks(data)
+        if self.mode == UNTIL_CLOSE:
+            return data
+        if len(data) < self.left:
+            self.left -= len(data)
+            return data
+        self.done = True
+        self.rest = data[self.left :]
+        piece = data[: self.left] if self.rest else data
+        self.left = 0
+        return piece
+
+    def _feed_chunks(self, data: bytes) -> bytes:
+        pieces: list[bytes] = []
+        self._clean = self._state == _SIZE and not self._part
+        if self._part:
+            data = self._part + data
+            self._part = b""
+        at = 0
+        while at < len(data) and not self.done:
+            if self._state == _DATA:
+                piece = data[at : at + self.left]
+                pieces.append(piece)
+                at += len(piece)
+                self.left -= len(piece)
+                if self.left == 0:
+                    self._state = _DATA_END
+                continue
+            after = self._take_line(data, at)
+            if after < 0:
+                self._part = data[at:]
+                break
+            at = after
+        if self.done:
+            self.rest = data[at:]
+        at_boundary = self.done or self._state == _SIZE
+        self.whole = self._clean and at_boundary and not self.rest and not self._part
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _take_line(self, data: bytes, at: int) -> int:
+        """Take the size line, chunk end or trailer line at ``at``; where it ends, or -1 while it
+        is incomplete."""
+        if self._state == _DATA_END:
+            end = data[at : at + 2]
+            if end == b"\r\n":
+                self._state = _SIZE
+                return at + 2
+            if end == b"\r":
+                return -1
+            raise BadMessageError(400, "chunk must end in CR LF")
+        end_at = data.find(b"\r\n", at)
+        if end_at > at + MAX_CHUNK_LINE_BYTES or (
+            end_at < 0 and len(data) - at > MAX_CHUNK_LINE_BYTES + 1
+        ):
+            raise BadMessageError(400, f"chunk line must be at most {MAX_CHUNK_LINE_BYTES} bytes")
+        if end_at < 0:
+            if b"\n" in data[at:]:
+                raise BadMessageError(400, "chunk lines must end in CR LF")
+            return -1
+        line = data[at:end_at]
+        if self._state == _SIZE:
+            self._take_size(line)
+        elif line:
+            self._take_trailer(line)
+        else:
+            self.done = True
+        return end_at + 2
+
+    def _take_size(self, line: bytes) -> None:
+        match = _CHUNK.fullmatch(line)
+        if match is None:
+            raise BadMessageError(400, "chunk size must be a plain hexadecimal number")
+        self.left = int(match.group(1), 16)
+        self._state = _DATA if self.left else _TRAILER
+        if b";" in line:
+            self._clean = False  # an extension is meant for us alone
+
+    def _take_trailer(self, line: bytes) -> None:
+        check_line(line)
+        self._clean = False  # the Trailer header ended here, so do its fields
+        self._trailer_bytes += len(line)
+        if self._trailer_bytes > MAX_HEAD_BYTES:
+            raise BadMessageError(431, f"trailers must be at most {MAX_HEAD_BYTES} bytes")
+
+
+def request_body(head: RequestHead) -> Body:
+    """How a request's body is framed."""
+    if head.chunked:
+        return Body(CHUNKED)
+    return Body(LENGTH, max(head.content_length, 0))
+
+
+def response_body(head: ResponseHead, method: bytes) -> Body:
+    """How the body of an answer to ``method`` is framed (RFC 9112, section 6.3)."""
+    if method == b"HEAD" or head.status < 200 or head.status in (204, 304):
+        return Body(LENGTH)
+    if head.chunked:
+        return Body(CHUNKED)
+    if head.content_length >= 0:
+        return Body(LENGTH, head.content_length)
+    return Body(UNTIL_CLOSE)

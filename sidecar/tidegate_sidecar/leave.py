@@ -1,0 +1,129 @@
+"""Leaving without cutting a stream or losing a count.
+
+Law: unready first, then accept for a while, then finish what runs, then wait until the final
+counters were read; each step once, whoever asks for it and however often. Nothing here ends a
+request: the upstream time-outs and the kubelet's grace period bound the wait.
+"""
+
+import asyncio
+from collections.abc import Callable, Sized
+from typing import Protocol
+
+from tidegate_sidecar.logs import Log
+from tidegate_wire.clock import Clock
+from tidegate_wire.stats import SidecarStats
+
+LOOK_REAL_S = 0.02
+"""Real seconds between two looks at what still runs."""
+SETTLE_REAL_S = 2.0
+"""Longest wait, in real seconds, for connections without a running request: for the last bytes of
+an answer to leave, and the rest of a request to arrive. It is the network that is waited for."""
+
+
+class DataPath(Protocol):
+    """What leaving needs of the proxy."""
+
+    @property
+    def in_flight(self) -> int: ...
+
+    @property
+    def clients(self) -> Sized:
+        """Connections that are not gone yet."""
+
+    def drain(self) -> None: ...
+
+
+class Told:
+    """What the last reader of ``/stats`` was told; answers whether anything has happened since."""
+
+    def __init__(self, stats: Callable[[], SidecarStats]) -> None:
+        self._stats = stats
+        self._last: SidecarStats | None = None
+
+    def was(self, stats: SidecarStats) -> None:
+        self._last = stats
+
+    @property
+    def anyone(self) -> bool:
+        """Whether somebody ever read."""
+        return self._last is not None
+
+    @property
+    def everything(self) -> bool:
+        """Whether the last reader knows all that was counted."""
+        if self._last is None:
+            return False
+        now = self._stats()
+        return (now.arrived, now.in_flight, now.series) == (
+            self._last.arrived,
+            self._last.in_flight,
+            self._last.series,
+        )
+
+
+class Leaving:
+    """The way out, and how far along it the sidecar is."""
+
+    def __init__(
+        self,
+        *,
+        proxy: DataPath,
+        stop_listening: Callable[[], None],
+        told: Told,
+        clock: Clock,
+        log: Log,
+        accept_s: float,
+        linger_s: float,
+    ) -> None:
+        self._proxy = proxy
+        self._stop_listening = stop_listening
+        self._told = told
+        self._clock = clock
+        self._log = log
+        self._accept_s = accept_s
+        self._linger_s = linger_s
+        self._drain: asyncio.Task[None] | None = None
+        self.empty = asyncio.Event()
+        """Set once no request runs any more, nor can."""
+
+    @property
+    def begun(self) -> bool:
+        return self._drain is not None
+
+    async def drained(self) -> None:
+        """Begin to leave, unless begun, and return when no request runs any more."""
+        if self._drain is None:
+            self._drain = asyncio.create_task(self._run_dry())
+        # Shielded: a caller who hangs up must not stop the leaving.
+        await asyncio.shield(self._drain)
+
+    async def counted(self) -> None:
+        """Return when the final counters were read, or nobody reads them, or the patience is
+        over.
+        """
+        if not self._told.anyone:
+            return
+        until = self._clock.monotonic() + self._linger_s
+        while not self._told.everything and self._clock.monotonic() < until:
+            await asyncio.sleep(LOOK_REAL_S)
+
+    async def unclaimed(self) -> None:
+        """Return when the sidecar was drained and no end has followed in ``linger_s``.
+
+        An app that its liveness probe restarts runs its preStop hook too, but its pod stays. Only
+        a new process can serve again, and the kubelet starts one when this one ends.
+        """
+        await self.empty.wait()
+        await self._clock.sleep(self._linger_s)
+        await self.counted()
+
+    async def _run_dry(self) -> None:
+        self._log("draining", in_flight=self._proxy.in_flight)
+        self._proxy.drain()
+        await self._clock.sleep(self._accept_s)
+        self._stop_listening()
+        looks = int(SETTLE_REAL_S / LOOK_REAL_S)
+        while looks and self._proxy.clients:
+            looks = int(SETTLE_REAL_S / LOOK_REAL_S) if self._proxy.in_flight else looks - 1
+            await asyncio.sleep(LOOK_REAL_S)
+        self.empty.set()

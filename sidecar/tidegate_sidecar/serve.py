@@ -1,0 +1,188 @@
+"""One sidecar's life: stand up, serve, leave.
+
+Law: the ports are bound before anything else is tried, so that a taken one is known at once;
+nobody is served before the first attempt to get a config has ended, so that a standing order to
+block is not missed; and after that nothing but a signal ends the process.
+"""
+
+import asyncio
+import gc
+import secrets
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+from tidegate_sidecar.admin import Doors, open_doors
+from tidegate_sidecar.agent import ConfigAgent, FileAgent, HubAgent
+from tidegate_sidecar.inforce import ConfigInForce
+from tidegate_sidecar.leave import Leaving, Told
+from tidegate_sidecar.logs import Log, Uncaught
+from tidegate_sidecar.meter import Meter
+from tidegate_sidecar.proxy import Proxy
+from tidegate_sidecar.settings import Address, InvalidSettingError, SidecarSettings
+from tidegate_wire.clock import Clock
+from tidegate_wire.stats import SidecarStats
+
+FIRST_CONFIG_REAL_S = 3.0
+"""Longest wait for a first config before serving without one, in real seconds: a start-up probe
+gives no more.
+"""
+BACKLOG = 1024
+HURRIED = 1
+"""Exit code after a second signal: requests may have been cut."""
+
+
+async def serve(settings: SidecarSettings, clock: Clock, log: Log) -> int:
+    """Run until told to leave; returns the exit code. Raises ``InvalidSettingError`` where it
+    cannot start.
+    """
+    sidecar = _Sidecar(settings, clock, log)
+    try:
+        await sidecar.stand_up()
+        return await sidecar.stay()
+    finally:
+        await sidecar.close()
+
+
+class _Sidecar:
+    """The parts, joined."""
+
+    def __init__(self, settings: SidecarSettings, clock: Clock, log: Log) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._boot = secrets.token_hex(8)
+        self._loop = asyncio.get_running_loop()
+        self._meter = Meter()
+        self._proxy = Proxy(
+            local_upstream=settings.upstream, clock=clock, meter=self._meter, loop=self._loop
+        )
+        self._in_force = ConfigInForce(
+            apply=self._proxy.configure,
+            failed=self._meter.failures,
+            log=log,
+            state_dir=settings.state_dir,
+        )
+        self._agent = self._choose_agent()
+        self._on_exit = AsyncExitStack()
+        self._told = Told(self._stats)
+        self._loop.set_exception_handler(Uncaught(log, self._meter.failures))
+        self._asked, self._hurried = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._on_signal)
+
+    async def stand_up(self) -> None:
+        settings = self._settings
+        self._on_exit.push_async_callback(self._proxy.close)
+        listener = await self._bind()
+        self._leaving = Leaving(
+            proxy=self._proxy,
+            stop_listening=listener.close,
+            told=self._told,
+            clock=self._clock,
+            log=self._log,
+            accept_s=settings.drain_accept_s,
+            linger_s=settings.linger_s,
+        )
+        doors = Doors(
+            render=self._meter.render, stats=self._stats, told=self._told, leaving=self._leaving
+        )
+        try:
+            runner, admin = await open_doors(doors, settings.admin)
+        except OSError as error:
+            raise _unusable("--admin", settings.admin, error) from error
+        self._on_exit.push_async_callback(runner.cleanup)
+        await self._first_config()
+        listen = Address(*listener.sockets[0].getsockname()[:2])
+        try:
+            await listener.start_serving()
+        except OSError as error:
+            # Two that have bound but not yet listen do not see each other; the later hears it now.
+            raise _unusable("--listen", settings.listen, error) from error
+        self._log("started", listen=str(listen), admin=str(admin), upstream=settings.upstream)
+        doors.started = True
+        # What start-up made lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    async def _bind(self) -> asyncio.Server:
+        """Take the port, without letting anyone in."""
+        # The data path's connections are protocols by shape, not by descent.
+        client = cast("Callable[[], asyncio.BaseProtocol]", self._proxy.client)
+        try:
+            listener = await self._loop.create_server(
+                client, *self._settings.listen, backlog=BACKLOG, start_serving=False
+            )
+        except OSError as error:
+            raise _unusable("--listen", self._settings.listen, error) from error
+        self._on_exit.callback(listener.close)
+        return listener
+
+    async def stay(self) -> int:
+        """Serve until told to leave, then leave; a second signal stops at once."""
+        first = await _first(self._leave(), self._leaving.unclaimed(), self._hurried.wait())
+        code = HURRIED if first == 2 else 0
+        self._log("stopped", in_flight=self._proxy.in_flight, code=code)
+        return code
+
+    async def close(self) -> None:
+        await self._on_exit.aclose()
+
+    def _on_signal(self) -> None:
+        (self._hurried if self._asked.is_set() else self._asked).set()
+
+    async def _leave(self) -> None:
+        await self._asked.wait()
+        await self._leaving.drained()
+        await self._leaving.counted()
+
+    async def _first_config(self) -> None:
+        self._in_force.restore()
+        if self._agent is None:
+            return
+        self._on_exit.callback(asyncio.create_task(self._agent.run()).cancel)
+        if self._in_force.hash and self._settings.config_file is None:
+            return
+        try:
+            await asyncio.wait_for(self._agent.tried.wait(), FIRST_CONFIG_REAL_S)
+        except TimeoutError:
+            pass  # The agent goes on, and says itself what it waits for.
+
+    def _choose_agent(self) -> ConfigAgent | None:
+        settings = self._settings
+        if settings.config_file:
+            return FileAgent(file=settings.config_file, clock=self._clock, in_force=self._in_force)
+        if settings.hub_url:
+            return HubAgent(
+                settings=settings, clock=self._clock, in_force=self._in_force, log=self._log
+            )
+        return None
+
+    def _stats(self) -> SidecarStats:
+        return self._meter.stats(
+            pod_uid=self._settings.pod_uid,
+            boot=self._boot,
+            config_hash=self._in_force.hash,
+            config_state=self._in_force.state,
+            config_error=self._in_force.error,
+        )
+
+
+async def _first(*ways: Coroutine[Any, Any, object]) -> int:
+    """Index of the coroutine that returns first; the others are cancelled."""
+    tasks = [asyncio.create_task(way) for way in ways]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    for task in done:
+        task.result()
+    return min(tasks.index(task) for task in done)
+
+
+def _unusable(flag: str, address: Address, error: OSError) -> InvalidSettingError:
+    # The event loop's own text repeats the address and more; the system's reason is what helps.
+    reason = (error.strerror or str(error)).rpartition(": ")[2]
+    return InvalidSettingError(
+        f"{flag} must be an address that is free ({reason}), was: {address}"
+    )

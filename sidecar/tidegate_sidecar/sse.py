@@ -1,0 +1,194 @@
+"""Server-sent events, listened to and never re-written.
+
+Law: bytes pass through as they came; what is learnt, and what is taken out, does not depend on how
+reads cut them. Lines end in CR LF, LF or CR and in nothing else: U+0085, U+2028 and U+2029 are
+legal inside a JSON string, and whoever splits there loses events. Rules:
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+TAIL_BYTES: Final = 8192
+"""Kept of a stream, in whole events: usage and the finish reason are in its last few, each some
+200-400 bytes."""
+MAX_EVENT_BYTES: Final = 1 << 20
+"""Kept of one event that has no end; what lies before is given up."""
+MAX_HELD_BYTES: Final = 65536
+"""An event that may have to be taken out is held until it ends; one longer than this is none of
+those."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_DATA: Final = b"\ndata:"
+# Atomic groups, lest CR LF alone is tried again as CR and LF, which would be an empty line.
+_EVENT_END: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+
+
+class Watcher:
+    """Listens to one stream: how many events it had, and what its last ones said."""
+
+    __slots__ = ("_carry", "_pieces", "_size", "_skip_lf", "_start", "_trim_at", "events")
+
+    def __init__(self) -> None:
+        self.events = 0
+        """Lines of data so far; comments are none, and an event of these APIs has one."""
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._trim_at = 2 * TAIL_BYTES
+        self._carry = b"\n"
+        self._skip_lf = False
+        self._start: bytes | None = b""
+
+    def feed(self, piece: bytes) -> None:
+        """Listen to the next bytes."""
+        if self._start is not None or self._skip_lf or b"\r" in piece:
+            piece = self._plain(piece)
+        if not piece:
+            return
+        joined = self._carry + piece
+        self.events += joined.count(_DATA)
+        self._carry = joined[-5:]
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > self._trim_at:
+            self._trim()
+
+    def _plain(self, piece: bytes) -> bytes:
+        """The same with LF for every line end, and without a byte order mark."""
+        if self._start is not None:
+            piece = self._start + piece
+            if len(piece) < len(_BOM) and _BOM.startswith(piece):
+                self._start = piece
+                return b""
+            self._start = None
+            piece = piece.removeprefix(_BOM)
+        if self._skip_lf and piece:
+            # A CR ended its line when it came; an LF after it is its other half.
+            piece = piece.removeprefix(b"\n")
+            self._skip_lf = False
+            if not piece:
+                return piece
+        if b"\r" in piece:
+            self._skip_lf = piece.endswith(b"\r")
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return piece
+
+    def _trim(self) -> None:
+        tail = b"".join(self._pieces)
+        end = tail.rfind(b"\n\n", 0, len(tail) - TAIL_BYTES)
+        if end >= 0:
+            tail = tail[end + 2 :]
+        elif len(tail) > MAX_EVENT_BYTES:
+            tail = tail[-TAIL_BYTES:]
+        self._pieces = [tail]
+        self._size = len(tail)
+        # Doubling, so that one endless event is not joined anew for every read of it.
+        self._trim_at = 2 * max(TAIL_BYTES, len(tail))
+
+    def last(self, count: int) -> list[bytes]:
+        """Data of the last whole events, at most ``count``, latest first; comments are none.
+
+        A final ``data: [DONE]`` counts even if its empty line is missing, as some servers have it.
+        """
+        if self._start:
+            return []
+        found: list[bytes] = []
+        blocks = b"".join(self._pieces).split(b"\n\n")
+        if blocks[-1].strip() != b"data: [DONE]":
+            blocks.pop()
+        for block in reversed(blocks):
+            data = event_data(block)
+            if data is not None:
+                found.append(data)
+                if len(found) == count:
+                    break
+        return found
+
+
+def event_data(block: bytes) -> bytes | None:
+    """What the ``data`` lines of one event (lines ended by LF) say; None if it has none."""
+    if block.startswith(b"data:") and b"\n" not in block:
+        return block[5:].removeprefix(b" ")
+    values = [
+        line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")
+    ]
+    return b"\n".join(values) if values else None
+
+
+class EventFilter:
+    """Takes single events out of a stream and leaves every other byte as it was.
+
+    ``drop`` is asked about the data of each event whose bytes hold ``mark``.
+    """
+
+    __slots__ = ("_drop", "_ended_by_cr", "_held", "_mark", "_passing", "_swallow")
+
+    def __init__(self, mark: bytes, drop: Callable[[bytes], bool]) -> None:
+        self._mark = mark
+        self._drop = drop
+        self._held = b""
+        self._passing = False
+        self._ended_by_cr = False
+        self._swallow = False
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take the next bytes; return those that may go on."""
+        idle = not self._held and not self._passing and not self._ended_by_cr
+        if idle and piece.endswith(b"\n\n") and b"\r" not in piece and self._mark not in piece:
+            return piece  # nearly always: whole events, none of which is in question
+        out: list[bytes] = []
+        if self._ended_by_cr and piece:
+            self._ended_by_cr = False
+            if piece.startswith(b"\n"):
+                if not self._swallow:
+                    out.append(b"\n")
+                piece = piece[1:]
+        data = self._held + piece
+        start = 0
+        for end in _EVENT_END.finditer(data, 0 if not self._held else _last_line_end(self._held)):
+            self._take(data[start : end.end()], out)
+            start = end.end()
+            self._ended_by_cr = start == len(data) and data.endswith(b"\r")
+        self._hold(data[start:], out)
+        return b"".join(out)
+
+    def _take(self, event: bytes, out: list[bytes]) -> None:
+        self._swallow = (
+            not self._passing
+            and len(event) <= MAX_HELD_BYTES
+            and self._mark in event
+            and self._is_dropped(event)
+        )
+        self._passing = False
+        if not self._swallow:
+            out.append(event)
+
+    def _is_dropped(self, event: bytes) -> bool:
+        text = event.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        data = event_data(text.strip(b"\n"))
+        return data is not None and self._drop(data)
+
+    def _hold(self, rest: bytes, out: list[bytes]) -> None:
+        if len(rest) > MAX_HELD_BYTES or self._passing:
+            # Its last line end stays, so that the end of the event is still seen as one.
+            keep = len(rest) - _last_line_end(rest)
+            out.append(rest[: len(rest) - keep])
+            self._held = rest[len(rest) - keep :]
+            self._passing = True
+        else:
+            self._held = rest
+
+    def finish(self) -> bytes:
+        """What is still held when the stream ends."""
+        held, self._held = self._held, b""
+        return held
+
+
+def _last_line_end(data: bytes) -> int:
+    """Where a line end stands that closes ``data``; its length if none does."""
+    if data.endswith(b"\r\n"):
+        return len(data) - 2
+    if data.endswith((b"\r", b"\n")):
+        return len(data) - 1
+    return len(data)

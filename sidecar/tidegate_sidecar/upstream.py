@@ -1,0 +1,260 @@
+"""Connections to model servers, and the pool that keeps them.
+
+Law: one exchange at a time owns a connection. A connection goes back to the pool only after an
+answer that ended where its framing said, and one on which anything comes unasked is never used
+again.
+"""
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from tidegate_sidecar import h1
+from tidegate_sidecar.h1 import BadMessageError, Body, HeadReader, ResponseHead
+from tidegate_wire.names import Refusal
+
+if TYPE_CHECKING:
+    from tidegate_sidecar.exchange import Exchange
+
+MAX_IDLE: Final = 512
+"""Idle connections kept to one upstream; as many as an engine runs sequences at once."""
+IDLE_S: Final = 60.0
+"""How long an idle connection is kept; servers close theirs after 5 s (uvicorn) to 75 (nginx)."""
+
+
+class Upstream:
+    """One model server, and the idle connections to it, last used first."""
+
+    def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError(f"upstream must be http://host:port, was: {url!r}")
+        self.url = url
+        self.host = parts.hostname
+        self.port = parts.port or 80
+        self.authority = parts.netloc.rpartition("@")[2].encode()
+        self.prefix = parts.path.rstrip("/").encode()
+        """Goes before the path of each request."""
+        self._loop = loop
+        self._idle: list[UpstreamConnection] = []
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def serve(self, exchange: "Exchange", *, fresh: bool = False) -> None:
+        """Send the exchange's request on an idle connection, or on a new one."""
+        while self._idle and not fresh:
+            connection = self._idle.pop()
+            if connection.usable:
+                connection.reused = True
+                connection.send(exchange)
+                return
+        exchange.connecting = self._loop.create_task(self._connect(exchange))
+        self._connecting.add(exchange.connecting)
+        exchange.connecting.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, exchange: "Exchange") -> None:
+        try:
+            # By its methods alone a protocol: compiled, it could not have asyncio's for a base.
+            make: Any = partial(UpstreamConnection, self)
+            _, made = await self._loop.create_connection(make, self.host, self.port)
+        except (OSError, UnicodeError) as error:  # the latter for what can't be a host name
+            exchange.connecting = None
+            why = getattr(error, "strerror", None) or error
+            exchange.fail(Refusal.CONNECT, f"can't be reached: {why}")
+            return
+        exchange.connecting = None
+        connection: UpstreamConnection = made
+        if exchange.over:
+            self.keep(connection)
+        else:
+            connection.send(exchange)
+
+    def keep(self, connection: "UpstreamConnection") -> None:
+        """Take back a connection that is between two exchanges."""
+        if len(self._idle) < MAX_IDLE:
+            connection.idle_since = None
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def sweep(self, now: float) -> bool:
+        """Close what was idle too long; whether anything is left."""
+        kept = []
+        for connection in self._idle:
+            if connection.idle_since is None:
+                connection.idle_since = now
+            if connection.usable and now - connection.idle_since <= IDLE_S:
+                kept.append(connection)
+            else:
+                connection.close()
+        self._idle = kept
+        return bool(kept or self._connecting)
+
+    def close(self) -> None:
+        """Close the idle connections; the others end with their exchanges."""
+        for connection in self._idle:
+            connection.close()
+        self._idle = []
+
+
+class UpstreamConnection:
+    """An asyncio protocol: one connection to a model server."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self.reused = False
+        self.idle_since: float | None = None
+        self._transport: asyncio.Transport | None = None
+        self._exchange: Exchange | None = None
+        self._head: ResponseHead | None = None
+        self._body: Body | None = None
+        self._reader = HeadReader()
+        self._heard = False
+        self._paused = False
+        self._closed = False
+
+    @property
+    def usable(self) -> bool:
+        transport = self._transport
+        return not self._closed and transport is not None and not transport.is_closing()
+
+    # for the exchange
+
+    def send(self, exchange: "Exchange") -> None:
+        """Send the exchange's request; it hears from us until its answer is over."""
+        self._exchange = exchange
+        self._head = None
+        self._body = None
+        self._heard = False
+        exchange.connection = self
+        transport = self._transport
+        assert transport is not None
+        for part in exchange.wire:
+            transport.write(part)
+        if exchange.client.stalled:
+            self.pause()
+
+    def pause(self) -> None:
+        """Stop reading: the client does not keep up."""
+        if not self._paused and self._transport is not None and self.usable:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused and self._transport is not None and self.usable:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def drop(self, exchange: "Exchange") -> None:
+        """Give up the exchange's call, unless it is over and the connection serves another."""
+        if self._exchange is exchange:
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection at once, whatever is on it; nobody hears of it."""
+        self._exchange = None
+        self._closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        self._closed = True
+        if self._transport is not None:
+            self._transport.close()
+
+    # for the event loop
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def pause_writing(self) -> None:
+        """Nothing to do: a request's body is whole, and capped, before any of it is sent."""
+
+    def resume_writing(self) -> None:
+        pass
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closed = True
+        exchange = self._exchange
+        self._exchange = None
+        if exchange is None:
+            return
+        body = self._body
+        if body is None:
+            if self.reused and not self._heard:
+                exchange.retry()
+            elif self._reader.empty:
+                exchange.fail(Refusal.RESET, "closed the connection without an answer")
+            else:
+                exchange.fail(Refusal.PROTOCOL, "closed the connection inside its answer's head")
+        elif body.mode == h1.UNTIL_CLOSE and error is None:
+            body.done = True
+            exchange.on_piece(b"", b"", body)
+        else:
+            exchange.fail(Refusal.RESET, "closed the connection in the middle of its answer")
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            self.abort()
+            return
+        self._heard = True
+        try:
+            body = self._body
+            if body is None:
+                self._read_head(exchange, data)
+                return
+            piece = body.feed(data)
+        except BadMessageError as fault:
+            self.abort()
+            exchange.fail(Refusal.PROTOCOL, f"answered what is no HTTP: {fault.reason}")
+            return
+        if body.done:
+            self._release(body)
+        exchange.on_piece(piece, data, body)
+
+    def _read_head(self, exchange: "Exchange", data: bytes) -> None:
+        head = self._next_head(data)
+        while head is not None and head.status < 200:
+            if head.status == 101:
+                raise BadMessageError(502, "it switches protocols unasked")
+            exchange.on_interim(head)
+            head = self._next_head(self._reader.rest) if self._reader.rest else None
+        if head is None:
+            return
+        rest = self._reader.rest
+        body = h1.response_body(head, exchange.request.method)
+        self._head = head
+        self._body = body
+        exchange.on_head(head, body)
+        piece = body.feed(rest) if rest else b""
+        if body.done:
+            self._release(body)
+        if rest or body.done:
+            exchange.on_piece(piece, rest, body)
+        else:
+            exchange.flush_head()
+
+    def _next_head(self, data: bytes) -> ResponseHead | None:
+        # Told at once: a head that never ends would only be noticed by its time-out.
+        if self._reader.empty and not _PREFIX.startswith(data[: len(_PREFIX)]):
+            raise BadMessageError(502, "it does not begin with HTTP/1.")
+        block = self._reader.feed(data)
+        return None if block is None else h1.parse_response(block)
+
+    def _release(self, body: Body) -> None:
+        """The answer is over: keep the connection, if it can serve another."""
+        self._exchange = None
+        head = self._head
+        if head is not None and head.keep_alive and self.usable and not body.rest:
+            self.resume()  # a paused one would not hear the server close
+            self.upstream.keep(self)
+        else:
+            self.close()
+
+
+_PREFIX: Final = b"HTTP/1."
