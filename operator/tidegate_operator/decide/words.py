@@ -79,6 +79,9 @@ class Reason(StrEnum):
     METRICS_FOUND = "MetricsFound"
     SCALE_FAILED = "ScaleFailed"
     SHADOW = "Shadow"
+    SCALING_OFF = "ScalingNotAsked"
+    """The policy has no ``spec.scaling``."""
+    RECONCILE_FAILED = "ReconcileFailed"
     READY = "Ready"
 
 
@@ -98,6 +101,14 @@ class Rung(StrEnum):
     WARN = "Warn"
     SWITCH = "Switch"
     BLOCK = "Block"
+
+    @property
+    def severity(self) -> int:
+        """0 for ``NONE`` to 3 for ``BLOCK``: what the rungs compare by."""
+        return _SEVERITY[self]
+
+
+_SEVERITY = {rung: severity for severity, rung in enumerate(Rung)}
 
 
 # --- rules: what the policy says -----------------------------------------------------------------
@@ -202,6 +213,8 @@ class Rules:
 
     mode: Mode = Mode.SHADOW
     models: tuple[ModelRule, ...] = ()
+    scales: bool = True
+    """Whether ``spec.scaling`` is there; without it replicas are left alone."""
     scaling: ScalingRules = field(default_factory=ScalingRules)
     triggers: tuple[Trigger, ...] = ()
     min_dwell_s: float = 120.0
@@ -404,9 +417,16 @@ class Memory:
     memories can be read."""
 
     recommendations: tuple[tuple[float, int], ...] = ()
-    """(time, wanted count) within the stabilisation window."""
+    """(time, wanted count) within the stabilisation window, without those that a later one
+    outdid."""
+    last_current: int | None = None
+    """``Inputs.current`` of the last decision: what came on top of it is what a scale-up really
+    added."""
+    told_replicas: int | None = None
+    """The count that was last told as a change while the target still stands elsewhere (Shadow, or
+    a failed write)."""
     scale_ups: tuple[tuple[float, int], ...] = ()
-    """(time, pods added) within the scale-up period."""
+    """(time, pods added) within the scale-up period, as seen on the target."""
     counts: tuple[tuple[float, Mapping[str, ModelCounts]], ...] = ()
     """(time, cumulative counts) within the triggers' window."""
     triggers: Mapping[str, TriggerMemory] = field(default_factory=dict)
@@ -415,6 +435,7 @@ class Memory:
     rung_trigger: str = ""
     probing: Probing = Probing.CLOSED
     probe_since: float | None = None
+    """Since when ``probing`` is what it is."""
     probe_base: ModelCounts | None = None
     """Counts of the first model when its probes began."""
     backoff_s: float = 0.0

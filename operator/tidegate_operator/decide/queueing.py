@@ -1,0 +1,102 @@
+"""How many pods a request rate needs so that requests seldom wait.
+
+Law: Little's law says how many slots are busy (rate x service time), Erlang's C formula how likely
+a request then has to wait, and for how long. A fixed utilisation wastes pods where there are many
+and starves where there are few: so that 90 % wait no longer than one service time, 2 of 8 slots
+must be free on average, and 2 of 40.
+"""
+
+import math
+from functools import lru_cache
+
+_FORGET = 8.0
+"""Standard deviations below the offered load at which the recursion may start: what was put in
+there has lost e^-32 of its weight when the load is reached."""
+_ALMOST_ALL = 0.9999
+"""Nothing keeps *every* request of a random stream from waiting; a percentile of 1 means this."""
+
+
+def waiting_share(busy: float, slots: int) -> float:
+    """Erlang C: the share of requests that find all ``slots`` taken when ``busy`` are on average.
+
+    ``busy`` is the offered load (rate x service time). 1 where it can't be carried at all.
+    """
+    if busy <= 0:
+        return 0.0
+    if busy >= slots:
+        return 1.0
+    start, inverse = _start(busy)
+    for n in range(start + 1, slots + 1):
+        inverse = 1.0 + inverse * n / busy
+    return _share(busy, slots, inverse)
+
+
+@lru_cache(maxsize=4096)
+def pods_needed(
+    rps: float,
+    *,
+    capacity_rps: float,
+    service_s: float | None,
+    wait_target_s: float,
+    wait_percentile: float,
+    utilization: float,
+) -> int:
+    """Fewest pods that carry ``rps`` with at most 1 - ``wait_percentile`` of requests waiting past
+    ``wait_target_s``.
+
+    A pod has as many slots as ``capacity_rps`` keeps busy. No more than ``utilization`` of the
+    capacity is ever planned for; where ``service_s`` is unknown (``None``) that alone counts.
+    Grows with ``rps``, and is 0 only for 0.
+    """
+    if not 0 <= rps < math.inf:
+        raise ValueError(f"rps must be a number from 0 up, was: {rps}")
+    if not 0 < capacity_rps < math.inf:
+        raise ValueError(f"capacity_rps must be above 0, was: {capacity_rps}")
+    if rps == 0:
+        return 0
+    # The hair keeps 0.8 x 2.5 x 3 = 6.000000000000001 from asking for a fourth pod.
+    fewest = max(1, math.ceil(rps / (capacity_rps * min(utilization, 1.0)) - 1e-9))
+    if service_s is None or not 0 < service_s < math.inf:
+        return fewest
+    slots = max(1, round(capacity_rps * service_s))
+    # Rounding to whole slots must not make a pod smaller or larger than was declared: the time
+    # bends instead.
+    slot_s = slots / capacity_rps
+    late = 1.0 - min(wait_percentile, _ALMOST_ALL)
+    return _enough(rps * slot_s, slots, fewest, wait_target_s / slot_s, late)
+
+
+def _enough(busy: float, slots: int, pods: int, wait_in_services: float, late: float) -> int:
+    """The first count from ``pods`` up at which no more than ``late`` of all requests wait too
+    long."""
+    reached, inverse = _start(busy)
+    while True:
+        total = pods * slots
+        for n in range(reached + 1, total + 1):
+            inverse = 1.0 + inverse * n / busy
+        reached = max(reached, total)
+        if total > busy:
+            waits_long = math.exp(-(total - busy) * wait_in_services)
+            if _share(busy, total, inverse) * waits_long <= late:
+                return pods
+        pods += 1
+
+
+def _start(busy: float) -> tuple[int, float]:
+    """Where to begin Erlang's recursion 1/B(n) = 1 + n/a x 1/B(n-1), and with what.
+
+    From 0 it takes as many steps as there are slots. Below the load each step forgets a share of
+    the one before, so far enough below any start will do; the fluid limit 1/B = a/(a - n) is a
+    near one.
+    """
+    first = int(busy - _FORGET * math.sqrt(busy))
+    if first <= 0:
+        return 0, 1.0
+    return first, busy / (busy - first)
+
+
+def _share(busy: float, slots: int, inverse_blocking: float) -> float:
+    """Erlang's C from 1/B; may be given infinity, where waiting is beyond floating point's
+    reach."""
+    load = busy / slots
+    return 1.0 / (load + (1.0 - load) * inverse_blocking)
