@@ -1,0 +1,37 @@
+"""What the operator and its forecast worker say to each other: one JSON object a line, over the
+worker's stdin and stdout.
+
+Law: standard library only, so that the operator's side loads no numpy. A request has an ``id``
+that its answer repeats; answers may come in another order, since a training takes seconds and a
+forecast milliseconds. Besides ``id``, ``op`` and ``key``:
+
+- ``train`` takes ``start_minute``, ``counts`` (null: missing), ``horizon`` and ``state``; its
+  answer has ``state`` and ``fit_s``.
+- ``predict`` takes ``start_minute`` and the last ``PREDICT_MINUTES`` of ``counts``; its answer is
+  ``engine.Prediction``, and ``state`` when that changed.
+- ``forget`` takes nothing more and gives nothing back.
+
+Every answer has ``ok``; where that is false, also a ``failure`` and a ``message``.
+"""
+
+from enum import StrEnum
+
+PREDICT_MINUTES = 8 * 1440
+"""Last week's same window, and what lies around it."""
+MAX_LINE_BYTES = 32 * 1024 * 1024
+
+
+class Op(StrEnum):
+    TRAIN = "train"
+    PREDICT = "predict"
+    FORGET = "forget"
+
+
+class Failure(StrEnum):
+    TOO_SHORT = "TooShort"
+    """Not enough counted history."""
+    UNKNOWN_KEY = "UnknownKey"
+    """Nothing trained for this key in this process."""
+    BAD_INPUT = "BadInput"
+    FAILED = "Failed"
+    """A defect of ours or of a library."""
