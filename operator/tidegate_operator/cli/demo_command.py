@@ -1,0 +1,63 @@
+"""``tidegate demo``: options in, exit code out.
+
+Law: the demo's room lies above this one and is found by its name, when the command is called; a
+package that it needs and that is not installed is thus met here, before anything has started.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidegate_operator.cli.options import console
+
+_options = import_module("tidegate_operator.demo.options")
+_run = import_module("tidegate_operator.demo.run")
+
+Trace = Annotated[
+    Path | None,
+    typer.Option(help="CSV with the columns timestamp, requests. Default: the shipped trace."),
+]
+Speed = Annotated[float, typer.Option(help="Seconds of the clock in a real second, 1 to 120.")]
+From = Annotated[str, typer.Option("--from", help="Time of day at which the day is entered.")]
+Hours = Annotated[float, typer.Option(help="How much of the day is played, 0.25 to 24.")]
+Port = Annotated[int, typer.Option("--port", "-p", help="Of the status page.")]
+Faults = Annotated[bool, typer.Option("--faults/--no-faults", help="Play a burst of errors.")]
+Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the status page.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+Report = Annotated[Path, typer.Option(help="Write the HTML report to this file.")]
+Keep = Annotated[bool, typer.Option("--keep-logs", help="Leave the processes' logs behind.")]
+
+
+def demo(
+    trace: Trace = None,
+    speed: Speed = 60.0,
+    from_time: From = "06:00",
+    hours: Hours = 4.0,
+    port: Port = 8080,
+    faults: Faults = True,
+    browser: Browser = True,
+    json_path: Json = None,
+    report: Report = Path("tidegate-demo.html"),
+    keep_logs: Keep = False,
+) -> None:
+    """Play a trace against the real operator, hub and sidecars on this machine."""
+    try:
+        from_minute = _options.read_time_of_day(from_time)
+    except _options.DemoError as error:
+        typer.echo(f"tidegate demo: {error}", err=True)
+        raise typer.Exit(1) from error
+    options = _options.Options(
+        trace=trace or _options.SHIPPED_TRACE,
+        speed=speed,
+        from_minute=from_minute,
+        hours=hours,
+        port=port,
+        faults=faults,
+        browser=browser,
+        json_path=json_path,
+        report_path=report,
+        keep=keep_logs,
+    )
+    raise typer.Exit(_run.run(options, console()))

@@ -1,0 +1,205 @@
+"""From a pod to the JSON patch (RFC 6902) that gives it a sidecar.
+
+Law: a function of values; patching a patched pod changes nothing. Only additions, but for the
+app's port name: it moves to the sidecar, so that a Service whose ``targetPort`` is that name
+follows pod by pod, and the app's own probes by that name get the number instead, since the kubelet
+looks names up within one container.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidegate_operator.inject.belongs import workload_of
+from tidegate_operator.inject.choice import AppPort, Manifest, has_sidecar
+from tidegate_wire.names import (
+    CONTAINER,
+    INJECTED,
+    PORT_ADMIN,
+    PORT_INBOUND,
+    STATUS,
+    TOKEN_AUDIENCE,
+)
+
+Operation = dict[str, Any]
+
+TOKEN_VOLUME = "tidegate-token"
+STATE_VOLUME = "tidegate-state"
+TOKEN_DIR = "/var/run/secrets/tidegate"
+STATE_DIR = "/var/lib/tidegate"
+TOKEN_SECONDS = 3600
+USER = 65532
+"""``nonroot`` of the distroless images."""
+LINGER_S = 30
+"""Most time that a leaving sidecar waits for its last figures to be read."""
+GRACE_S = 30
+"""Kubernetes' default ``terminationGracePeriodSeconds``."""
+STATE_BYTES = "16Mi"
+_HANDLERS = ("livenessProbe", "readinessProbe", "startupProbe")
+_HOOKS = ("postStart", "preStop")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """What is the same for every pod."""
+
+    image: str
+    version: str
+    hub_url: str
+    hub_ca: str
+    """PEM, all authorities that a hub's certificate may come from."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Besides what injection itself sets."""
+
+
+def patch_pod(pod: Manifest, port: AppPort, sidecar: Sidecar) -> list[Operation]:
+    """Operations in the order to apply them in; none where the pod has its sidecar."""
+    if has_sidecar(pod):
+        return []
+    spec = pod.get("spec") or {}
+    return [
+        *_take_name(pod, port),
+        *_append(spec, "/spec", "initContainers", [_container(pod, port, sidecar)]),
+        *_append(spec, "/spec", "volumes", _volumes()),
+        *_drain_first(spec["containers"][port.container], port.container),
+        *_mark(pod, sidecar.version),
+    ]
+
+
+def _take_name(pod: Manifest, port: AppPort) -> list[Operation]:
+    if not port.name:
+        return []
+    base = f"/spec/containers/{port.container}"
+    container = pod["spec"]["containers"][port.container]
+    operations: list[Operation] = [{"op": "remove", "path": f"{base}/ports/{port.index}/name"}]
+    handlers = [(f"{base}/{name}", container.get(name) or {}) for name in _HANDLERS]
+    lifecycle = container.get("lifecycle") or {}
+    handlers += [(f"{base}/lifecycle/{name}", lifecycle.get(name) or {}) for name in _HOOKS]
+    for path, handler in handlers:
+        for action in ("httpGet", "tcpSocket"):
+            if (handler.get(action) or {}).get("port") == port.name:
+                operations.append(
+                    {"op": "replace", "path": f"{path}/{action}/port", "value": port.number}
+                )
+    return operations
+
+
+def _append(parent: Manifest, base: str, key: str, items: list[Any]) -> list[Operation]:
+    if parent.get(key):
+        return [{"op": "add", "path": f"{base}/{key}/-", "value": item} for item in items]
+    return [{"op": "add", "path": f"{base}/{key}", "value": items}]
+
+
+def _container(pod: Manifest, port: AppPort, sidecar: Sidecar) -> dict[str, Any]:
+    # Last of the init containers: those before it may take minutes (a model's download) that need
+    # no sidecar, and the app's containers start after the last one in any case.
+    return {
+        "name": CONTAINER,
+        "image": sidecar.image,
+        "restartPolicy": "Always",
+        "env": _environment(pod, port, sidecar),
+        "ports": [
+            {"name": port.name or "tidegate-in", "containerPort": PORT_INBOUND, "protocol": "TCP"},
+            {"name": "tidegate-admin", "containerPort": PORT_ADMIN, "protocol": "TCP"},
+        ],
+        # Neither probe asks the hub or the model server: a pod never waits for us or for them.
+        "startupProbe": {
+            "httpGet": {"path": "/healthz", "port": PORT_ADMIN},
+            "periodSeconds": 1,
+            "failureThreshold": 60,
+        },
+        "readinessProbe": {
+            "httpGet": {"path": "/readyz", "port": PORT_ADMIN},
+            "periodSeconds": 2,
+            "failureThreshold": 2,
+        },
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "64Mi"},
+            "limits": {"memory": "256Mi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [
+            {"name": TOKEN_VOLUME, "mountPath": TOKEN_DIR, "readOnly": True},
+            {"name": STATE_VOLUME, "mountPath": STATE_DIR},
+        ],
+    }
+
+
+def _environment(pod: Manifest, port: AppPort, sidecar: Sidecar) -> list[dict[str, Any]]:
+    values = {
+        "TIDEGATE_LISTEN": f"0.0.0.0:{PORT_INBOUND}",
+        "TIDEGATE_UPSTREAM": f"http://127.0.0.1:{port.number}",
+        "TIDEGATE_ADMIN": f"0.0.0.0:{PORT_ADMIN}",
+        "TIDEGATE_HUB_URL": sidecar.hub_url,
+        "TIDEGATE_HUB_CA": sidecar.hub_ca,
+        "TIDEGATE_TOKEN_FILE": f"{TOKEN_DIR}/token",
+        "TIDEGATE_WORKLOAD": workload_of(pod),
+        "TIDEGATE_STATE_DIR": STATE_DIR,
+        "TIDEGATE_LINGER_S": str(_linger_s(pod)),
+        **sidecar.env,
+    }
+    uid = {"name": "TIDEGATE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+    return [*({"name": name, "value": value} for name, value in values.items()), uid]
+
+
+def _linger_s(pod: Manifest) -> int:
+    """Within the pod's grace period, less a margin for ending by itself."""
+    grace_s = pod["spec"].get("terminationGracePeriodSeconds")
+    return max(0, min(LINGER_S, (GRACE_S if grace_s is None else int(grace_s)) - 5))
+
+
+def _volumes() -> list[dict[str, Any]]:
+    token: dict[str, Any] = {
+        "audience": TOKEN_AUDIENCE,
+        "expirationSeconds": TOKEN_SECONDS,
+        "path": "token",
+    }
+    return [
+        {"name": TOKEN_VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}},
+        {"name": STATE_VOLUME, "emptyDir": {"sizeLimit": STATE_BYTES}},
+    ]
+
+
+def _drain_first(container: Manifest, where: int) -> list[Operation]:
+    """The app is told to stop only once the sidecar has let its streams end: the kubelet waits for
+    an httpGet hook.
+    """
+    lifecycle = container.get("lifecycle")
+    hook = {"httpGet": {"path": "/drain", "port": PORT_ADMIN}}
+    base = f"/spec/containers/{where}/lifecycle"
+    if not lifecycle:
+        return [{"op": "add", "path": base, "value": {"preStop": hook}}]
+    if lifecycle.get("preStop"):
+        return []
+    return [{"op": "add", "path": f"{base}/preStop", "value": hook}]
+
+
+def _mark(pod: Manifest, version: str) -> list[Operation]:
+    status = {"version": version, "ports": {"inbound": PORT_INBOUND, "admin": PORT_ADMIN}}
+    metadata = pod.get("metadata")
+    operations: list[Operation] = []
+    if metadata is None:
+        operations.append({"op": "add", "path": "/metadata", "value": {}})
+    operations += set_key(metadata or {}, "/metadata", "labels", INJECTED, "true")
+    text = json.dumps(status, separators=(",", ":"))
+    return operations + set_key(metadata or {}, "/metadata", "annotations", STATUS, text)
+
+
+def set_key(parent: Manifest, base: str, field_name: str, key: str, value: str) -> list[Operation]:
+    """Put ``key`` into the map ``parent[field_name]``, which may not be there yet."""
+    if parent.get(field_name) is None:
+        return [{"op": "add", "path": f"{base}/{field_name}", "value": {key: value}}]
+    return [{"op": "add", "path": f"{base}/{field_name}/{escape(key)}", "value": value}]
+
+
+def escape(key: str) -> str:
+    """A map key as one token of a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
