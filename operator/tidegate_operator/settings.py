@@ -3,6 +3,7 @@
 Law: policy comes only from objects; this is where processes stand and how patient they are.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -58,19 +59,17 @@ class Settings:
 
 
 def _read(variable: str, raw: str, kind: object) -> object:
+    value: object = raw
     try:
         if kind is bool:
-            return {"true": True, "1": True, "false": False, "0": False}[raw.lower()]
-        if kind is int:
-            return int(raw)
-        if kind is float:
-            number = float(raw)
-            if number <= 0:
-                raise InvalidSettingError(f"{variable} must be above 0, was: {raw}")
-            return number
-    except (KeyError, ValueError) as error:
-        if isinstance(error, InvalidSettingError):
-            raise
+            value = {"true": True, "1": True, "false": False, "0": False}[raw.lower()]
+        elif kind is int:
+            value = int(raw)
+        elif kind is float:
+            value = float(raw)
+    except (KeyError, ValueError):
         wanted = "true or false" if kind is bool else "a number"
         raise InvalidSettingError(f"{variable} must be {wanted}, was: {raw!r}") from None
-    return raw
+    if isinstance(value, float) and not 0 < value < math.inf:
+        raise InvalidSettingError(f"{variable} must be above 0 and finite, was: {raw}")
+    return value

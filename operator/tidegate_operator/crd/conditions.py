@@ -1,0 +1,227 @@
+"""The conditions of a policy: each one a question, answered with status, reason code and words.
+
+Law: ``lastTransitionTime`` moves only when ``status`` does (Kubernetes API conventions). Reason
+codes are those of ``decide.words.Reason``, the same that Events, metrics and the log use.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tidegate_operator.crd.seen import BUDGET_REASONS, Seen, Sidecars, budget_rung, share_used
+from tidegate_operator.decide.words import DataState, Mode, Reason, Rung
+
+Answer = tuple[str, Reason, str]
+"""Status (True, False or Unknown), reason, message."""
+
+_LIMITS = (
+    Reason.MAX_REPLICAS,
+    Reason.MIN_REPLICAS,
+    Reason.SCALE_UP_LIMIT,
+    Reason.SCALE_DOWN_LIMIT,
+)
+_NO_SCALING = "the policy has no spec.scaling; replicas are left alone"
+_DATA = {
+    DataState.ABSENT: (Reason.DATA_ABSENT, "no pod reports yet"),
+    DataState.STALE: (Reason.DATA_STALE, "the last whole look is too old; nothing is scaled down"),
+    DataState.ERROR: (Reason.DATA_ERROR, "sidecars can't be read; nothing is scaled down"),
+}
+
+
+def build_conditions(previous: Sequence[Mapping[str, Any]], seen: Seen) -> list[Mapping[str, Any]]:
+    """All conditions after one tick; those that this tick can't judge stay as they were."""
+    old = {condition["type"]: condition for condition in previous}
+    conditions: list[Mapping[str, Any]] = []
+    for kind, ask in _QUESTIONS.items():
+        answer = ask(seen)
+        # What is not known yet does not replace what was known, such as right after a restart.
+        if answer is not None and (answer[0] != "Unknown" or kind not in old):
+            conditions.append(_condition(kind, answer, old.get(kind), seen))
+        elif kind in old:
+            conditions.append(old[kind])
+    return conditions
+
+
+def _condition(
+    kind: str, answer: Answer, old: Mapping[str, Any] | None, seen: Seen
+) -> dict[str, Any]:
+    status, reason, message = answer
+    at = datetime.fromtimestamp(int(seen.now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if old is not None and old["status"] == status:
+        at = old["lastTransitionTime"]
+    return {
+        "type": kind,
+        "status": status,
+        "lastTransitionTime": at,
+        "reason": str(reason),
+        "message": message[:1024],
+        "observedGeneration": seen.generation,
+    }
+
+
+def _ready(seen: Seen) -> Answer:
+    if seen.problem is not None:
+        return "False", Reason.INVALID_SPEC, str(seen.problem)
+    if seen.failure:
+        return "False", Reason.RECONCILE_FAILED, seen.failure
+    if seen.conflict_with:
+        return "False", Reason.CONFLICT, f"policy {seen.conflict_with} has the target"
+    if seen.target_found is False:
+        return "False", Reason.TARGET_MISSING, _missing(seen)
+    if seen.spec is not None and seen.spec.rules.mode is Mode.PAUSED:
+        return "True", Reason.PAUSED, "looks on and decides nothing"
+    if seen.spec is not None and seen.spec.rules.mode is Mode.SHADOW:
+        return "True", Reason.SHADOW, "says what it would do and writes nothing to the target"
+    return "True", Reason.READY, "in force"
+
+
+def _missing(seen: Seen) -> str:
+    target = "target" if seen.spec is None else str(seen.spec.target)
+    return f"{target} not found in the policy's namespace"
+
+
+def _target(seen: Seen) -> Answer | None:
+    if seen.target_found is None or seen.spec is None:
+        return None
+    if not seen.target_found:
+        return "False", Reason.TARGET_MISSING, _missing(seen)
+    return "True", Reason.TARGET_FOUND, f"{seen.spec.target} found"
+
+
+def _conflict(seen: Seen) -> Answer | None:
+    if seen.spec is None:
+        return None
+    if seen.conflict_with:
+        return (
+            "False",
+            Reason.CONFLICT,
+            f"{seen.spec.target} is taken by the older policy {seen.conflict_with}; "
+            "this one acts on nothing until only one of the two points at it",
+        )
+    return "True", Reason.NO_CONFLICT, "the only policy of its target"
+
+
+def _metrics(seen: Seen) -> Answer | None:
+    if seen.inputs is None:
+        return None
+    state = seen.inputs.demand.state
+    if state is DataState.PRESENT:
+        return "True", Reason.METRICS_FOUND, "all sidecars that should answer do"
+    reason, message = _DATA[state]
+    return "False", reason, message
+
+
+def _forecast(seen: Seen) -> Answer | None:
+    if seen.spec is None or seen.inputs is None:
+        return None
+    if not seen.spec.forecast.enabled:
+        why = "spec.scaling.forecast.enabled is false"
+        return "False", Reason.FORECAST_DISABLED, why if seen.spec.rules.scales else _NO_SCALING
+    forecast = seen.inputs.forecast
+    if forecast is None:
+        return "Unknown", Reason.TRAINING, "no forecast yet; reactive only"
+    status = "True" if forecast.reliable else "False"
+    return status, forecast.reason, forecast.message or _forecast_words(status)
+
+
+def _forecast_words(status: str) -> str:
+    return "scaling ahead of demand" if status == "True" else "reactive only"
+
+
+def _scaling_active(seen: Seen) -> Answer | None:
+    if seen.spec is None or seen.decision is None or seen.inputs is None:
+        return None
+    if not seen.spec.rules.scales:
+        return "False", Reason.SCALING_OFF, _NO_SCALING
+    if seen.scale_error:
+        return "False", Reason.SCALE_FAILED, seen.scale_error
+    if seen.spec.rules.mode is Mode.SHADOW:
+        return "False", Reason.SHADOW, "mode is Shadow; the target is not written"
+    if seen.spec.rules.mode is Mode.PAUSED:
+        return "False", Reason.PAUSED, "mode is Paused"
+    scaling = seen.decision.scaling
+    if scaling.reason is Reason.TARGET_STOPPED:
+        return "False", scaling.reason, scaling.message
+    state = seen.inputs.demand.state
+    if state is not DataState.PRESENT:
+        return "False", *_DATA[state]
+    return "True", Reason.READY, "replicas follow demand and forecast"
+
+
+def _scaling_limited(seen: Seen) -> Answer | None:
+    if seen.decision is None or seen.spec is None or not seen.spec.rules.scales:
+        return None
+    for clamp in reversed(seen.decision.scaling.clamps):
+        if clamp.reason in _LIMITS:
+            return "True", clamp.reason, f"{clamp.before} wanted, {clamp.after} allowed"
+    return "False", Reason.STEADY, "the wanted count is within all limits"
+
+
+def _budgets(seen: Seen) -> Answer | None:
+    if seen.spec is None or seen.inputs is None:
+        return None
+    budgets = {budget.name: budget for budget in seen.spec.rules.budgets}
+    worst: tuple[int, float, Answer] | None = None
+    for use in seen.inputs.budgets:
+        budget = budgets.get(use.budget)
+        if budget is None or (rung := budget_rung(budget, use)) is Rung.NONE:
+            continue
+        share = share_used(budget, use)
+        who = f" of {use.key}" if use.key else ""
+        message = f"budget {budget.name}{who} is at {int(share * 100)}% of its limit"
+        rank = (rung.severity, share)
+        if worst is None or rank > worst[:2]:
+            worst = (*rank, ("False", BUDGET_REASONS[rung], message))
+    return ("True", Reason.NORMAL, "within all budgets") if worst is None else worst[2]
+
+
+def _degraded(seen: Seen) -> Answer | None:
+    if seen.decision is None:
+        return None
+    ladder = seen.decision.ladder
+    degraded = ladder.rung in (Rung.SWITCH, Rung.BLOCK)
+    return (
+        "True" if degraded else "False",
+        ladder.reason,
+        ladder.message or "the first model answers",
+    )
+
+
+def _sidecars(seen: Seen) -> Answer | None:
+    if seen.target_found is not True or seen.conflict_with:
+        return None
+    return judge_sidecars(seen.sidecars)
+
+
+def judge_sidecars(sidecars: Sidecars) -> Answer:
+    """Whether all sidecars are there and run the config that they should."""
+    if sidecars.failed:
+        count = f"{sidecars.failed} of {sidecars.reporting} refused the config"
+        return "False", Reason.SIDECARS_FAILED, f"{count}: {sidecars.error}"
+    if sidecars.reporting < sidecars.expected:
+        return (
+            "False",
+            Reason.SIDECARS_MISSING,
+            f"{sidecars.reporting} of {sidecars.expected} pods report through a sidecar",
+        )
+    if sidecars.applied < sidecars.reporting and not sidecars.settling:
+        return (
+            "False",
+            Reason.SIDECARS_BEHIND,
+            f"{sidecars.applied} of {sidecars.reporting} run the current config",
+        )
+    return "True", Reason.SIDECARS_IN_SYNC, "all sidecars run the current config"
+
+
+_QUESTIONS: Mapping[str, Callable[[Seen], Answer | None]] = {
+    "Ready": _ready,
+    "TargetResolved": _target,
+    "MetricsAvailable": _metrics,
+    "ForecastReliable": _forecast,
+    "ScalingActive": _scaling_active,
+    "ScalingLimited": _scaling_limited,
+    "NoConflict": _conflict,
+    "BudgetsOK": _budgets,
+    "Degraded": _degraded,
+    "SidecarsInSync": _sidecars,
+}

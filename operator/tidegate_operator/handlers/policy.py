@@ -1,0 +1,422 @@
+"""One policy: look, decide, act, tell, each tick anew.
+
+Law: what was decided is remembered only once it was done, so that a write that failed is decided
+again. Nothing decides on a checkpoint that could not be read, and nothing is scaled down before
+the first whole look of this process.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+from zlib import crc32
+
+from tidegate_operator import logs
+from tidegate_operator.cluster.client import Api, ApiError, describe
+from tidegate_operator.cluster.config import ConfigWriter
+from tidegate_operator.cluster.history import Checkpoint, HistoryKeeper
+from tidegate_operator.cluster.observe import Scale, World
+from tidegate_operator.cluster.scale import write_scale
+from tidegate_operator.cluster.status import StatusWriter
+from tidegate_operator.crd.fields import InvalidSpecError
+from tidegate_operator.crd.orders import render_config
+from tidegate_operator.crd.seen import REPLICA_ACTIONS, Seen, Sidecars, Told
+from tidegate_operator.crd.spec import PolicySpec, read_spec
+from tidegate_operator.crd.status import build_status
+from tidegate_operator.decide.plan import decide
+from tidegate_operator.decide.words import (
+    Change,
+    DataState,
+    Decision,
+    Demand,
+    Inputs,
+    Memory,
+    Mode,
+)
+from tidegate_operator.handlers.ahead import Ahead, Forecasts
+from tidegate_operator.handlers.look import ColdStarts, Look, Source, count_sidecars, look_at
+from tidegate_operator.handlers.metrics import Metrics
+from tidegate_operator.handlers.recent import Recent
+from tidegate_operator.handlers.telling import Teller
+from tidegate_operator.ledger.demand import DemandHistory
+from tidegate_operator.ledger.usage import Ledger
+from tidegate_operator.settings import Settings
+from tidegate_wire.clock import Clock
+
+T = TypeVar("T")
+
+IDLE_CHECKPOINT_S = 3600.0
+"""Where nothing came but empty minutes, a checkpoint waits so long."""
+RECHECK_S = 300.0
+"""How often objects of ours are compared with the API server, in case somebody else touched them.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all policies share."""
+
+    api: Api
+    clock: Clock
+    settings: Settings
+    world: World
+    source: Source
+    forecasts: Forecasts
+    metrics: Metrics
+
+
+@dataclass(slots=True)
+class _Mind:
+    """What a policy's loop knows from tick to tick, and a restart gets back."""
+
+    ledger: Ledger
+    demand: DemandHistory
+    memory: Memory
+    cold_starts: ColdStarts
+    ahead: Ahead
+    recent: Recent
+    saved_key: Any
+    """What was worth saving at the last checkpoint."""
+    saved_at: float
+
+
+class PolicyLoop:
+    """Ticks one policy."""
+
+    def __init__(self, around: Surroundings, manifest: Mapping[str, Any]) -> None:
+        meta = manifest["metadata"]
+        self._around = around
+        self.uid = str(meta["uid"])
+        self.namespace, self.name = str(meta["namespace"]), str(meta["name"])
+        self._where = {"namespace": self.namespace, "policy": self.name}
+        self._generation: int | None = None
+        self._spec: PolicySpec | None = None
+        self._problem: InvalidSpecError | None = None
+        self._status: Mapping[str, Any] = manifest.get("status") or {}
+        self._status_writer = StatusWriter(self.namespace, self.name, self.uid, self._status)
+        self._config = ConfigWriter(meta)
+        self._history = HistoryKeeper(meta)
+        self._teller = Teller(meta, around.metrics)
+        self._mind: _Mind | None = None
+        self._selector = ""
+        self._saw_whole = False
+        self._rechecked_at = around.clock.now()
+
+    # --- the tick -----------------------------------------------------------------------------
+
+    async def tick(self, manifest: Mapping[str, Any], taken_by: str) -> None:
+        """One look, decision, act and telling.
+
+        ``taken_by`` names the older policy that has the same target, if there is one. Raises
+        ``ApiError`` where the API server can't be asked or refuses.
+        """
+        now = self._around.clock.now()
+        self._read(manifest)
+        mind = await self._remembered(now)
+        self._recheck(now)
+        if self._spec is None:
+            seen = self._seen(now)
+        elif taken_by:
+            await self._config.withdraw(self._around.api)
+            seen = self._seen(now, conflict_with=taken_by)
+        else:
+            seen = await self._work(self._spec, mind, now)
+        await self._save(mind, now, at_once=_key(mind)[0] != mind.saved_key[0])
+        await self._tell(seen)
+
+    async def fail(self, error: Exception) -> None:
+        """Show that a tick failed, as far as that can be shown."""
+        now = self._around.clock.now()
+        words = str(error) if isinstance(error, ApiError) else describe(error)
+        try:
+            await self._tell(self._seen(now, failure=f"will be tried again: {words[:300]}"))
+        except ApiError:
+            pass  # the API server itself fails: the log has said so, the next tick looks again
+
+    async def checkpoint(self) -> None:
+        """Save what a restart needs, now."""
+        if self._mind is not None:
+            await self._save(self._mind, self._around.clock.now(), at_once=True)
+
+    async def close(self) -> None:
+        """The policy is gone: its objects go with it, what is kept of it here goes now."""
+        if self._mind is not None:
+            await self._mind.ahead.close()
+        self._around.metrics.forget(self._where)
+
+    async def settled(self) -> None:
+        """Wait for a forecast that is being asked for."""
+        if self._mind is not None:
+            await self._mind.ahead.settled()
+
+    # --- what is known ------------------------------------------------------------------------
+
+    def _read(self, manifest: Mapping[str, Any]) -> None:
+        generation = int(manifest["metadata"].get("generation", 0))
+        if generation == self._generation:
+            return
+        self._generation = generation
+        try:
+            self._spec, self._problem = read_spec(manifest), None
+        except InvalidSpecError as error:
+            self._problem = error
+
+    async def _remembered(self, now: float) -> _Mind:
+        """Load the checkpoint, once."""
+        if self._mind is not None:
+            return self._mind
+        await self._config.look(self._around.api)
+        saved, problem = await self._history.load(self._around.api)
+        if problem:
+            logs.event("history_unusable", **self._where, problem=problem)
+        mind = _Mind(
+            ledger=self._restored(Ledger, saved.ledger),
+            demand=self._restored(DemandHistory, _demand_state(saved)),
+            memory=saved.memory,
+            cold_starts=ColdStarts(saved.cold_starts, now),
+            ahead=Ahead(self._around.forecasts, self.uid, saved.calibration),
+            recent=Recent(saved.recent),
+            saved_key=None,
+            # A thousand policies that start together must not all save at the same moment.
+            saved_at=now - crc32(self.uid.encode()) % self._around.settings.checkpoint_s,
+        )
+        mind.saved_key = _key(mind)
+        self._mind = mind
+        return mind
+
+    def _restored(self, build: Callable[[Any], T], state: Any) -> T:
+        """A part with its state; begun anew, and said so, where the state can't be read."""
+        try:
+            return build(state)
+        except ValueError as error:
+            logs.event("history_unusable", **self._where, problem=str(error)[:300])
+            return build(None)
+
+    def _recheck(self, now: float) -> None:
+        if now - self._rechecked_at >= RECHECK_S:
+            self._rechecked_at = now
+            self._config.forget()
+
+    # --- look, decide, act --------------------------------------------------------------------
+
+    async def _work(self, spec: PolicySpec, mind: _Mind, now: float) -> Seen:
+        around = self._around
+        look = await look_at(
+            around.api, around.source, around.world, self.namespace, spec.target, self._selector
+        )
+        inputs = self._inputs(spec, mind, look, now)
+        if look.scale is None or inputs is None:
+            await self._offer(spec, None, now)
+            return self._seen(now, target_found=False)
+        self._selector = look.scale.selector
+        if self._problem is not None:
+            # The newest wish can't be understood: look on, change nothing, let orders run out.
+            return self._seen(now, target_found=True, inputs=inputs, mind=mind, look=look)
+        decision, memory = decide(spec.rules, inputs, mind.memory)
+        await self._offer(spec, decision, now)
+        scale_error, scaled = await self._scale(spec, decision, look.scale)
+        if not scaled:
+            memory = _forget_scaling(memory, mind.memory)
+        mind.memory = memory
+        told = _told(spec, decision, inputs.current, scaled=scaled)
+        mind.recent.look(now, inputs, decision)
+        return self._seen(
+            now,
+            target_found=True,
+            inputs=inputs,
+            decision=decision,
+            told=told,
+            mind=mind,
+            look=look,
+            scale_error=scale_error,
+        )
+
+    def _inputs(self, spec: PolicySpec, mind: _Mind, look: Look, now: float) -> Inputs | None:
+        """Take in what was seen; ``None`` where there is no target to decide on."""
+        for stats in look.stats:
+            mind.ledger.look(stats, now)
+        mind.demand.record(now, look.answers)
+        mind.cold_starts.look(look.pods)
+        if look.scale is None:
+            return None
+        self._saw_whole = self._saw_whole or (look.whole and look.ready > 0)
+        demand = mind.demand.demand(now, spec.rules.scaling.max_age_s)
+        start_minute, counts = mind.demand.minutes()
+        mind.ahead.ask(
+            spec,
+            start_minute=start_minute,
+            counts=counts,
+            cold_starts=mind.cold_starts.samples,
+            now=now,
+        )
+        return Inputs(
+            now=now,
+            current=look.scale.replicas,
+            ready=look.ready,
+            starting=look.starting,
+            demand=demand if self._saw_whole else unproven(demand),
+            forecast=mind.ahead.newest,
+            counts=mind.ledger.counts(),
+            budgets=tuple(mind.ledger.budget_uses(spec.rules.budgets, now)),
+        )
+
+    async def _offer(self, spec: PolicySpec, decision: Decision | None, now: float) -> None:
+        """Give the sidecars their config, with the orders that the decision means."""
+        config = render_config(
+            f"{self.namespace}/{self.name}",
+            spec,
+            None if decision is None else decision.ladder,
+            before=self._config.current,
+            now=now,
+            order_ttl_s=self._around.settings.order_ttl_s,
+        )
+        await self._config.write(self._around.api, config, spec.target, now)
+
+    async def _scale(self, spec: PolicySpec, decision: Decision, scale: Scale) -> tuple[str, bool]:
+        """Write the count; what went wrong, and whether the decision may be remembered."""
+        wanted = decision.scaling.replicas
+        if (
+            spec.rules.mode is not Mode.ENFORCE
+            or not spec.rules.scales
+            or wanted == scale.replicas
+        ):
+            return "", True
+        try:
+            await write_scale(self._around.api, self.namespace, spec.target, scale, wanted)
+        except ApiError as error:
+            # Somebody wrote in between, or the target has just gone: the next tick looks again.
+            return ("" if error.status in (404, 409) else str(error)), False
+        return "", True
+
+    # --- tell ---------------------------------------------------------------------------------
+
+    def _seen(
+        self,
+        now: float,
+        *,
+        mind: _Mind | None = None,
+        look: Look | None = None,
+        target_found: bool | None = None,
+        conflict_with: str = "",
+        inputs: Inputs | None = None,
+        decision: Decision | None = None,
+        told: Sequence[Told] = (),
+        scale_error: str = "",
+        failure: str = "",
+    ) -> Seen:
+        mind = mind or self._mind
+        sidecars = Sidecars()
+        if look is not None and self._config.current is not None:
+            sidecars = count_sidecars(
+                look,
+                wanted_hash=self._config.current.hash,
+                changed_at=self._config.changed_at,
+                now=now,
+            )
+        return Seen(
+            now=now,
+            generation=self._generation or 0,
+            spec=self._spec,
+            problem=self._problem,
+            target_found=target_found,
+            conflict_with=conflict_with,
+            inputs=inputs,
+            decision=decision,
+            told=told,
+            cold_starts=() if mind is None else tuple(mind.cold_starts.samples),
+            sidecars=sidecars,
+            scale_error=scale_error,
+            failure=failure,
+        )
+
+    async def _tell(self, seen: Seen) -> None:
+        around = self._around
+        before = self._status.get("conditions") or ()
+        # What could not be written last time is still in here: a change is told once, not lost.
+        self._status = build_status(self._status, seen)
+        around.metrics.show(self._where, seen)
+        if self._mind is not None:
+            totals = self._mind.ledger.totals()
+            tokens = {"input": totals.tokens_in, "output": totals.tokens_out}
+            around.metrics.show_tokens(self._where, tokens)
+        await self._teller.tell_changes(around.api, seen)
+        await self._teller.tell_conditions(
+            around.api, before, self._status["conditions"], seen.now
+        )
+        await self._status_writer.write(
+            around.api, self._status, seen.now, around.settings.status_s
+        )
+
+    # --- remember -----------------------------------------------------------------------------
+
+    async def _save(self, mind: _Mind, now: float, *, at_once: bool) -> None:
+        """Write the checkpoint where it is due."""
+        key = _key(mind)
+        age_s = now - mind.saved_at
+        due_s = self._around.settings.checkpoint_s
+        if key == mind.saved_key:
+            due_s = max(due_s, IDLE_CHECKPOINT_S)
+        if not at_once and age_s < due_s:
+            return
+        state = mind.demand.to_state()
+        await self._history.save(
+            self._around.api,
+            Checkpoint(
+                start_minute=state.pop("start_minute"),
+                counts=state.pop("counts"),
+                recent=mind.recent.items,
+                looks=state,
+                ledger=mind.ledger.to_state(),
+                memory=mind.memory,
+                cold_starts=mind.cold_starts.samples,
+                calibration=mind.ahead.state,
+            ),
+        )
+        mind.saved_key, mind.saved_at = key, now
+
+
+def unproven(demand: Demand) -> Demand:
+    """Demand of which a part may not have been looked at yet: nothing is scaled down on it."""
+    if demand.state is not DataState.PRESENT:
+        return demand
+    return replace(demand, state=DataState.STALE)
+
+
+def _told(spec: PolicySpec, decision: Decision, current: int, *, scaled: bool) -> list[Told]:
+    """What is to be told.
+
+    A count that was written always is, even if Shadow told it before; one that could not be
+    written is not, since it will be decided again.
+    """
+    enforced, scaling = spec.rules.mode is Mode.ENFORCE, decision.scaling
+    changes = [c for c in decision.changes if scaled or c.action not in REPLICA_ACTIONS]
+    of_count = any(change.action in ("ScaleUp", "ScaleDown") for change in changes)
+    if enforced and scaled and scaling.replicas != current and not of_count:
+        changes.append(
+            Change(
+                action="ScaleUp" if scaling.replicas > current else "ScaleDown",
+                reason=scaling.reason,
+                message=scaling.message,
+                before=str(current),
+                after=str(scaling.replicas),
+            )
+        )
+    return [Told(change=change, applied=enforced) for change in changes]
+
+
+def _forget_scaling(memory: Memory, before: Memory) -> Memory:
+    return replace(memory, told_replicas=before.told_replicas, last_reason=before.last_reason)
+
+
+def _key(mind: _Mind) -> tuple[Any, ...]:
+    """(what must be saved at once, what must be saved soon)."""
+    memory = mind.memory
+    rungs = tuple(sorted(memory.budget_rungs.items()))
+    totals = mind.ledger.totals()
+    return (memory.rung, memory.probing, rungs), (totals, len(mind.cold_starts.samples))
+
+
+def _demand_state(saved: Checkpoint) -> Mapping[str, Any] | None:
+    """State of the demand history; a checkpoint from elsewhere may hold counts alone."""
+    if not saved.counts and not saved.looks:
+        return None
+    return {**(saved.looks or {}), "start_minute": saved.start_minute, "counts": saved.counts}

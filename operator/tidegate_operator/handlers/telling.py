@@ -1,0 +1,101 @@
+"""Telling: one change, once, with one reason code, as an Event, a log line and a metric.
+
+Law: nothing here decides; what can't be told is let go, and the status says the same anyway.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tidegate_operator import logs
+from tidegate_operator.cluster.client import Api
+from tidegate_operator.cluster.events import EventWriter
+from tidegate_operator.crd.seen import Seen
+from tidegate_operator.decide.words import Reason
+from tidegate_operator.handlers.metrics import Metrics
+
+_TOLD = (
+    "Ready",
+    "TargetResolved",
+    "NoConflict",
+    "MetricsAvailable",
+    "ForecastReliable",
+    "SidecarsInSync",
+    "ScalingActive",
+)
+"""Conditions whose turn is news of its own; of the others a decision tells."""
+_READY_REASONS = (Reason.INVALID_SPEC, Reason.RECONCILE_FAILED)
+_FIRST_FAULTS = ("Ready", "TargetResolved", "NoConflict")
+"""What is worth telling where it was never otherwise; pods without data are not, at first."""
+
+
+class Teller:
+    """Of one policy."""
+
+    def __init__(self, meta: Mapping[str, Any], metrics: Metrics) -> None:
+        self._where = {"namespace": str(meta["namespace"]), "policy": str(meta["name"])}
+        self._events = EventWriter(meta)
+        self._metrics = metrics
+
+    async def tell_changes(self, api: Api, seen: Seen) -> None:
+        for told in seen.told:
+            change = told.change
+            logs.event(
+                "decision",
+                **self._where,
+                action=change.action,
+                reason=str(change.reason),
+                message=change.message,
+                before=change.before,
+                after=change.after,
+                subject=change.subject,
+                applied=told.applied,
+            )
+            self._metrics.count_decision(self._where, told)
+            await self._events.tell(api, told, seen.now)
+
+    async def tell_conditions(
+        self,
+        api: Api,
+        before: Sequence[Mapping[str, Any]],
+        after: Sequence[Mapping[str, Any]],
+        now: float,
+    ) -> None:
+        """Those that turned."""
+        old = {condition["type"]: condition for condition in before}
+        for condition in after:
+            kind = condition["type"]
+            if kind in _TOLD and _is_turn(old.get(kind), condition):
+                logs.event(
+                    "condition",
+                    **self._where,
+                    condition=kind,
+                    status=condition["status"],
+                    reason=condition["reason"],
+                    message=condition["message"],
+                )
+                await self._events.write(
+                    api,
+                    reason=Reason(condition["reason"]),
+                    message=condition["message"],
+                    action=kind,
+                    warning=condition["status"] == "False",
+                    now=now,
+                )
+
+
+def _is_turn(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
+    """Whether it went from fine (or not known) to a fault, or back."""
+    kind, fault = new["type"], bool(new["status"] == "False")
+    was_fault = old is not None and old["status"] == "False"
+    if kind == "Ready":
+        told = new["reason"] in _READY_REASONS
+        was_told = old is not None and old["reason"] in _READY_REASONS
+        return (told and (old is None or old["reason"] != new["reason"])) or (
+            was_told and not told
+        )
+    if kind == "ScalingActive":
+        failed = bool(new["reason"] == Reason.SCALE_FAILED)
+        return failed and (old is None or old["reason"] != new["reason"])
+    if old is None:
+        return fault and kind in _FIRST_FAULTS
+    return fault != was_fault

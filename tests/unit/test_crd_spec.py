@@ -1,0 +1,383 @@
+"""A policy's manifest as values, and what is said about one that can't be used."""
+
+import copy
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fake_cluster import policy
+from tidegate_operator.crd.fields import format_duration, parse_duration_s
+from tidegate_operator.crd.spec import InvalidSpecError, read_spec, read_target
+from tidegate_operator.decide.words import Budget, BudgetAction, Mode, Rung, Scope, Trigger
+from tidegate_wire.config import Model, Timeouts
+
+FULL: dict[str, Any] = {
+    "mode": "Shadow",
+    "targetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "llama"},
+    "models": [
+        {"name": "llama-70b", "price": {"inputPerMTok": "0.90", "outputPerMTok": "1.20"}},
+        {"name": "llama-8b", "upstream": "http://llama-8b.shop.svc:8000"},
+    ],
+    "slo": {"ttft": {"percentile": "95", "target": "2s"}},
+    "metrics": {"maxAge": "45s"},
+    "scaling": {
+        "minReplicas": 2,
+        "maxReplicas": 20,
+        "capacityPerReplica": "2.5",
+        "strictness": "Strict",
+        "forecast": {
+            "enabled": True,
+            "horizon": "10m",
+            "history": "7d",
+            "retrainEvery": "30m",
+            "minHistory": "36h",
+        },
+        "behavior": {
+            "scaleUp": {"maxFactor": "3", "maxPods": 6, "period": "30s"},
+            "scaleDown": {"maxPercent": "25%", "stabilization": "10m"},
+            "tolerance": "5%",
+        },
+    },
+    "budgets": [
+        {
+            "name": "team-day",
+            "scope": "Tenant",
+            "limit": {"tokens": 2000000, "cost": "50.00"},
+            "window": {"unit": "Day", "timezone": "Europe/Berlin"},
+            "actions": [{"at": "100%", "do": "Block"}, {"at": "80%", "do": "Warn"}],
+        }
+    ],
+    "degrade": {
+        "triggers": [
+            {
+                "name": "errors",
+                "metric": "errorRate",
+                "enter": "5%",
+                "exit": "2%",
+                "for": "1m30s",
+                "minRequests": 30,
+                "do": "Switch",
+            }
+        ],
+        "minDwell": "3m",
+        "recovery": {
+            "probePercent": "10%",
+            "successes": 5,
+            "backoff": {"initial": "2m", "factor": "1.5", "max": "30m"},
+        },
+    },
+    "gateway": {
+        "identify": {"header": "X-Tenant-Id"},
+        "timeouts": {"connect": "1s", "firstToken": "20s", "idle": "40s", "total": "5m"},
+        "maxRequestBytes": "4Mi",
+    },
+}
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    """The full policy; ``a__b`` sets ``spec.a.b``, ``None`` takes a field away."""
+    spec = copy.deepcopy(FULL)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        at: Any = spec
+        for name in parents:
+            at = at[int(name)] if isinstance(at, list) else at[name]
+        if value is None:
+            del at[last]
+        else:
+            at[last] = value
+    return {"metadata": {"name": "chat", "namespace": "shop"}, "spec": spec}
+
+
+def test_a_full_policy_is_read_whole() -> None:
+    spec = read_spec(manifest())
+    assert (spec.target.kind, str(spec.target)) == ("StatefulSet", "StatefulSet/llama")
+    assert spec.target.plural == "statefulsets"
+    assert spec.rules.mode is Mode.SHADOW
+    scaling = spec.rules.scaling
+    assert (scaling.min_replicas, scaling.max_replicas, scaling.capacity_rps) == (2, 20, 2.5)
+    assert (scaling.wait_target_s, scaling.wait_percentile, scaling.quantile) == (2.0, 0.95, 0.99)
+    assert (scaling.up_max_factor, scaling.up_max_pods, scaling.up_period_s) == (3.0, 6, 30.0)
+    assert (scaling.down_max_share, scaling.stabilization_s) == (0.25, 600.0)
+    assert (scaling.tolerance, scaling.max_age_s) == (0.05, 45.0)
+    assert spec.forecast.horizon_s == 600.0
+    assert (spec.forecast.history_s, spec.forecast.min_history_s) == (7 * 86400, 36 * 3600)
+    assert spec.rules.triggers == (
+        Trigger(name="errors", enter=0.05, exit=0.02, for_s=90.0, min_requests=30, do=Rung.SWITCH),
+    )
+    assert (spec.rules.min_dwell_s, spec.rules.recovery.backoff_max_s) == (180.0, 1800.0)
+    assert spec.rules.budgets == (
+        Budget(
+            name="team-day",
+            scope=Scope.TENANT,
+            limit_tokens=2_000_000,
+            limit_cost=50.0,
+            unit="Day",
+            timezone="Europe/Berlin",
+            actions=(BudgetAction(at=0.8, do=Rung.WARN), BudgetAction(at=1.0, do=Rung.BLOCK)),
+        ),
+    )
+    assert spec.models[0] == Model(
+        name="llama-70b", input_price_per_mtok=0.9, output_price_per_mtok=1.2
+    )
+    assert [rule.free for rule in spec.rules.models] == [False, True]
+    assert spec.tenant_header == "x-tenant-id"
+    assert spec.timeouts == Timeouts(connect_s=1.0, first_token_s=20.0, idle_s=40.0, total_s=300.0)
+    assert spec.max_request_bytes == 4 * 1024 * 1024
+
+
+def test_the_least_policy_has_the_schemas_defaults() -> None:
+    spec = read_spec({"spec": {"targetRef": {"name": "llama"}, "models": [{"name": "m"}]}})
+    assert spec.rules.mode is Mode.SHADOW
+    assert not spec.rules.scales
+    assert not spec.forecast.enabled
+    assert (spec.rules.triggers, spec.rules.budgets) == ((), ())
+    assert spec.tenant_header == ""
+    assert spec.max_request_bytes == 10 * 1024 * 1024
+    assert str(spec.target) == "Deployment/llama"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        pytest.param(
+            {"scaling__minReplicas": 21},
+            "spec.scaling.minReplicas must be at most maxReplicas (20), was: 21",
+            id="the minimum is above the maximum",
+        ),
+        pytest.param(
+            {"scaling__minReplicas": 0},
+            "spec.scaling.minReplicas must be at least 1, was: 0",
+            id="nothing scales to zero",
+        ),
+        pytest.param(
+            {"scaling__minReplicas": "two"},
+            "spec.scaling.minReplicas must be a whole number, was: 'two'",
+            id="a word for a count",
+        ),
+        pytest.param(
+            {"scaling__minReplicas": True},
+            "spec.scaling.minReplicas must be a whole number, was: True",
+            id="YAML's yes for a count",
+        ),
+        pytest.param(
+            {"scaling__capacityPerReplica": None},
+            "spec.scaling.capacityPerReplica is required",
+            id="capacity is not given",
+        ),
+        pytest.param(
+            {"scaling__capacityPerReplica": "0.0"},
+            "spec.scaling.capacityPerReplica must be above 0, was: 0.0",
+            id="a pod that carries nothing",
+        ),
+        pytest.param(
+            {"scaling__capacityPerReplica": "-1"},
+            "spec.scaling.capacityPerReplica must be a decimal such as \"2.5\", was: '-1'",
+            id="a negative capacity",
+        ),
+        pytest.param(
+            {"scaling__capacityPerReplica": "nan"},
+            "spec.scaling.capacityPerReplica must be a decimal such as \"2.5\", was: 'nan'",
+            id="not a number for a capacity",
+        ),
+        pytest.param(
+            {"scaling__capacityPerReplica": "9" * 400},
+            "spec.scaling.capacityPerReplica must be finite",
+            id="a capacity beyond any float",
+        ),
+        pytest.param(
+            {"scaling__strictness": "Hard"},
+            "spec.scaling.strictness must be one of Lean, Balanced, Strict, was: Hard",
+            id="an unknown strictness",
+        ),
+        pytest.param(
+            {"scaling__forecast__horizon": "5s"},
+            "spec.scaling.forecast.horizon must be Auto or between 2m and 1h, was: 5s",
+            id="a horizon shorter than any pod's start",
+        ),
+        pytest.param(
+            {"metrics__maxAge": "soon"},
+            'spec.metrics.maxAge must be a duration such as "90s", "15m" or "1h30m", '
+            "was: 'soon'",
+            id="a word for a duration",
+        ),
+        pytest.param(
+            {"metrics__maxAge": "0s"},
+            "spec.metrics.maxAge must be above 0s, was: 0s",
+            id="no time",
+        ),
+        pytest.param(
+            {"metrics__maxAge": "9999999d"},
+            "spec.metrics.maxAge must be at most 400d, was: 9999999d",
+            id="ages",
+        ),
+        pytest.param(
+            {"targetRef__kind": "DaemonSet"},
+            "spec.targetRef.kind must be one of Deployment, StatefulSet, was: DaemonSet",
+            id="a kind that does not scale",
+        ),
+        pytest.param({"targetRef": None}, "spec.targetRef is required", id="no target"),
+        pytest.param(
+            {"models__1__upstream": None},
+            "spec.models[1].upstream is required of all models but the first: "
+            "a fallback in the same pod would fail with it",
+            id="a fallback in the same pod",
+        ),
+        pytest.param(
+            {"models__1__upstream": "https://api.example.com/v1"},
+            "spec.models[1].upstream must be like http://host:port, "
+            "was: https://api.example.com/v1",
+            id="an upstream that is no plain base URL",
+        ),
+        pytest.param(
+            {"models__1__name": "llama-70b"},
+            "spec.models[1].name must differ from the other models', was: llama-70b",
+            id="two models of one name",
+        ),
+        pytest.param(
+            {"models": [{"name": "llama-70b"}], "budgets": None},
+            "spec.models needs a second model to switch to: add one, or let no trigger do Switch",
+            id="a switch to nowhere",
+        ),
+        pytest.param(
+            {"models": []}, "spec.models must name at least one model", id="no model at all"
+        ),
+        pytest.param(
+            {"models__0__price": None},
+            "spec.models must have a price, since a budget limits cost and no model has one",
+            id="a budget of money where nothing costs any",
+        ),
+        pytest.param(
+            {"gateway__identify": None},
+            "spec.gateway is needed by a budget of scope Tenant",
+            id="a tenant budget without tenants",
+        ),
+        pytest.param(
+            {"budgets__0__limit": {}},
+            "spec.budgets[0].limit must have tokens or cost",
+            id="a budget without a limit",
+        ),
+        pytest.param(
+            {"budgets__0__window__timezone": "Mars/Olympus"},
+            "spec.budgets[0].window.timezone must be an IANA time zone such as Europe/Berlin, "
+            "was: Mars/Olympus",
+            id="a time zone of no map",
+        ),
+        pytest.param(
+            {"budgets__0__window__timezone": "../../etc/passwd"},
+            "spec.budgets[0].window.timezone must be an IANA time zone",
+            id="a path for a time zone",
+        ),
+        pytest.param(
+            {"budgets__0__actions__0__at": "120%"},
+            "spec.budgets[0].actions[0].at must be at most 100%, was: 120%",
+            id="an action past the limit",
+        ),
+        pytest.param(
+            {"degrade__triggers__0__exit": "6%"},
+            "spec.degrade.triggers[0].exit must be below enter (5%), was: 6%",
+            id="a trigger that lets go above where it trips",
+        ),
+        pytest.param(
+            {"degrade__triggers__0__enter": 5},
+            'spec.degrade.triggers[0].enter must be a percentage such as "5%", was: 5',
+            id="a bare number for a percentage",
+        ),
+        pytest.param(
+            {"degrade__recovery__backoff__initial": "2h"},
+            "spec.degrade.recovery.backoff.initial must be at most max (30m), was: 2h",
+            id="a first wait longer than the longest",
+        ),
+        pytest.param(
+            {"gateway__timeouts__firstToken": "6m"},
+            "spec.gateway.timeouts.firstToken must be at most total (5m), was: 6m",
+            id="a first token after the end",
+        ),
+        pytest.param(
+            {"gateway__maxRequestBytes": "10 MB"},
+            "spec.gateway.maxRequestBytes must be a quantity such as \"10Mi\", was: '10 MB'",
+            id="a quantity that Kubernetes does not write",
+        ),
+        pytest.param(
+            {"scaling": "lots"},
+            "spec.scaling must be an object, was: 'lots'",
+            id="text for a part",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_rule_and_value(
+    changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        read_spec(manifest(**changes))
+    assert str(caught.value).startswith(said)
+    assert said.startswith(caught.value.path)
+
+
+def test_a_manifest_without_a_spec_is_refused() -> None:
+    with pytest.raises(InvalidSpecError, match="spec must be an object, was: None"):
+        read_spec({"metadata": {}})
+
+
+def test_a_target_can_be_read_where_the_rest_can_not() -> None:
+    broken = manifest(scaling__minReplicas=99)
+    target = read_target(broken)
+    assert target is not None
+    assert str(target) == "StatefulSet/llama"
+    assert read_target({"spec": {"targetRef": {"kind": "Job"}}}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90.0),
+        ("2m", 120.0),
+        ("1h30m", 5400.0),
+        ("14d", 14 * 86400.0),
+        ("1.5h", 5400.0),
+        ("250ms", 0.25),
+        ("", None),
+        ("90", None),
+        ("-5s", None),
+        ("5 s", None),
+        ("1h30", None),
+        ("s" * 100, None),
+    ],
+)
+def test_durations_are_read_as_go_writes_them(text: str, seconds: float | None) -> None:
+    assert parse_duration_s(text) == seconds
+
+
+@given(st.integers(min_value=1, max_value=10**6))
+def test_a_duration_that_is_written_reads_back(seconds: int) -> None:
+    assert parse_duration_s(format_duration(seconds)) == seconds
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(value=JSON, seed=st.integers(min_value=0, max_value=10**6))
+def test_whatever_stands_in_a_field_only_one_error_comes_out(value: Any, seed: int) -> None:
+    broken = policy(**copy.deepcopy(FULL))
+    at: Any = broken["spec"]
+    choice = random.Random(seed)
+    while True:
+        keys = list(at) if isinstance(at, dict) else list(range(len(at)))
+        key = choice.choice(keys)
+        if not isinstance(at[key], dict | list) or not at[key] or choice.random() < 0.3:
+            at[key] = value
+            break
+        at = at[key]
+    try:
+        read_spec(broken)
+    except InvalidSpecError as error:
+        assert error.path.startswith("spec")
