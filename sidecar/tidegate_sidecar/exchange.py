@@ -9,11 +9,11 @@ can't tell from a whole answer is never the end of a broken one.
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from tidegate_sidecar import h1
 from tidegate_sidecar.admit import Blocked, Route, admit
 from tidegate_sidecar.answers import error_answer
+from tidegate_sidecar.body import LENGTH, Body
 from tidegate_sidecar.dialect import openai
-from tidegate_sidecar.h1 import Body, RequestHead, ResponseHead
+from tidegate_sidecar.h1 import RequestHead, ResponseHead
 from tidegate_sidecar.measure import Measurement
 from tidegate_wire.config import SidecarConfig
 from tidegate_wire.names import Outcome, Refusal
@@ -213,7 +213,7 @@ class Exchange:
         if bodiless:
             if head.content_length >= 0 and head.status != 204:
                 lines.append(b"content-length: %d" % head.content_length)
-        elif body.mode == h1.LENGTH and self._measurement.filter is None:
+        elif body.mode == LENGTH and self._measurement.filter is None:
             lines.append(b"content-length: %d" % body.left)
         elif self.request.http11:
             lines.append(b"transfer-encoding: chunked")

@@ -13,9 +13,10 @@ from typing import Final, cast
 from tidegate_sidecar import h1
 from tidegate_sidecar.admit import active_model
 from tidegate_sidecar.answers import error_answer
+from tidegate_sidecar.body import Body, request_body
 from tidegate_sidecar.dialect import openai
 from tidegate_sidecar.exchange import Exchange, tenant_of
-from tidegate_sidecar.h1 import BadMessageError, Body, HeadReader, RequestHead
+from tidegate_sidecar.h1 import BadMessageError, HeadReader, RequestHead
 from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.upstream import Upstream
 from tidegate_wire.clock import Clock
@@ -225,7 +226,7 @@ class ClientConnection:
                 return
             head = self._head = h1.parse_request(block)
             data = self._reader.rest
-            body = self._body = h1.request_body(head)
+            body = self._body = request_body(head)
             if not self._may_send(head, body, bool(data)):
                 return
         piece = body.feed(data) if data else b""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from tidegate_sidecar import h1
-from tidegate_sidecar.h1 import BadMessageError, Body, HeadReader, ResponseHead
+from tidegate_sidecar.body import UNTIL_CLOSE, Body, response_body
+from tidegate_sidecar.h1 import BadMessageError, HeadReader, ResponseHead
 from tidegate_wire.names import Refusal
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class UpstreamConnection:
                 exchange.fail(Refusal.RESET, "closed the connection without an answer")
             else:
                 exchange.fail(Refusal.PROTOCOL, "closed the connection inside its answer's head")
-        elif body.mode == h1.UNTIL_CLOSE and error is None:
+        elif body.mode == UNTIL_CLOSE and error is None:
             body.done = True
             exchange.on_piece(b"", b"", body)
         else:
@@ -227,7 +228,7 @@ class UpstreamConnection:
         if head is None:
             return
         rest = self._reader.rest
-        body = h1.response_body(head, exchange.request.method)
+        body = response_body(head, exchange.request.method)
         self._head = head
         self._body = body
         exchange.on_head(head, body)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import yaml
 
 from hub import eventually
@@ -221,6 +222,17 @@ async def test_without_an_api_server_the_hub_is_alive_and_says_what_it_waits_for
             async with session.get(hub.page) as answer:
                 assert "the API server can&#x27;t be asked" in await answer.text()
             assert await hub.stop() == 0
+
+
+@pytest.mark.parametrize("variable", ["TIDEGATE_HUB_PORT", "TIDEGATE_PAGE_PORT"])
+async def test_a_taken_port_ends_the_hub_with_a_line_that_says_so(
+    variable: str, tmp_path: Path
+) -> None:
+    async with cluster(tmp_path) as (api, kubeconfig):
+        taken = api.url.rpartition(":")[2]
+        async with HubProcess(kubeconfig, **{variable: taken}) as hub:
+            assert await hub.ended() == 1
+            assert "in use" in hub.lines[-1]["message"]
 
 
 def test_the_hub_loads_no_kopf_and_no_numerics() -> None:

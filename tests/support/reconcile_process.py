@@ -99,7 +99,8 @@ class Sidecar:
 class Cluster:
     """The embedded API with the CRD, and the workloads of one test after another."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, crd: bool = True) -> None:
+        self._crd = crd
         self.clock = Clock(SPEED)
         self.kube = KubeApi(self.clock)
         self.kubeconfig = folder / "kubeconfig"
@@ -109,7 +110,8 @@ class Cluster:
         await self.kube.start()
         self.kube.kubeconfig(self.kubeconfig)
         store = self.kube.store
-        store.create("customresourcedefinitions", None, yaml.safe_load(CRD.read_text()))
+        if self._crd:
+            self.install_crd()
         store.create("namespaces", None, {"metadata": {"name": SYSTEM}})
         return self
 
@@ -117,6 +119,10 @@ class Cluster:
         for sidecar in self.sidecars:
             await sidecar.close()
         await self.kube.stop()
+
+    def install_crd(self) -> None:
+        crd = yaml.safe_load(CRD.read_text())
+        self.kube.store.create("customresourcedefinitions", None, crd)
 
     async def workload(self, namespace: str, replicas: int = 2) -> "Workload":
         self.kube.store.create("namespaces", None, {"metadata": {"name": namespace}})

@@ -212,17 +212,13 @@ def test_a_useless_kubeconfig_is_one_clear_line(content: str | None, tmp_path: P
     assert err.startswith("tidegate: no cluster is configured: ")
 
 
-def test_an_empty_list_says_where_it_looked() -> None:
-    async def body(tmp: Path) -> str:
-        async with SmallApi() as api:
-            api.answers[IN_SHOP] = (200, {"items": []})
-            return (await ask(api, tmp, "status"))[1]
-
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        text = asyncio.run(body(Path(folder)))
-    assert text.strip() == "No LLMQualityPolicy in namespace shop; -A looks in all."
+async def test_an_empty_list_says_where_it_looked(tmp_path: Path) -> None:
+    async with SmallApi() as api:
+        api.answers[IN_SHOP] = api.answers[ALL] = (200, {"items": []})
+        _, here, _ = await ask(api, tmp_path, "status")
+        _, everywhere, _ = await ask(api, tmp_path, "status", "-A")
+    assert here.strip() == "No LLMQualityPolicy in namespace shop; -A looks in all."
+    assert everywhere.strip() == "No LLMQualityPolicy in any namespace."
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,17 @@ def test_a_tick_reads_as_people_read_it() -> None:
     }
 
 
+def test_a_tick_that_failed_changes_nothing_but_what_it_says() -> None:
+    first = build_status({}, seen())
+    failed = build_status(
+        first,
+        Seen(now=START + 15, generation=3, spec=spec(), failure="away", cold_starts=(140.0,)),
+    )
+    kept = set(first) - {"conditions", "coldStart"}
+    assert {name: failed[name] for name in kept} == {name: first[name] for name in kept}
+    assert condition(failed, "Ready")["reason"] == "ReconcileFailed"
+
+
 def test_what_is_not_known_is_left_out_and_never_zero() -> None:
     lost = replace(INPUTS, demand=Demand(state=DataState.ERROR), forecast=None)
     held = replace(DECISION.scaling, reactive=None, forecast=None)

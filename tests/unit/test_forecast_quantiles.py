@@ -75,6 +75,22 @@ def test_linear_quantiles_find_a_known_line() -> None:
     np.testing.assert_allclose(said, [1 + q for q in QUANTILES], atol=0.05)
 
 
+def test_the_quick_loss_grows_the_librarys_own_trees() -> None:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    from tidegate_operator.forecast.pinball import QuickPinballLoss
+
+    random = np.random.default_rng(0)
+    x = random.normal(size=(800, 3))
+    y = x[:, 0] + random.normal(size=800)
+    for quantile in (0.5, 0.95):
+        own, quick = (
+            HistGradientBoostingRegressor(loss=loss, quantile=quantile, max_iter=8).fit(x, y)
+            for loss in ("quantile", QuickPinballLoss(quantile=quantile))
+        )
+        np.testing.assert_allclose(own.predict(x), quick.predict(x), rtol=1e-9, atol=1e-12)
+
+
 def test_rows_are_bounded_and_see_every_minute_of_the_hour() -> None:
     rows = quantiles._spread(np.arange(40_000))
     assert len(rows) == quantiles.MAX_ROWS

@@ -198,6 +198,29 @@ async def test_the_forecast_is_asked_once_a_minute() -> None:
     assert minutes == list(range(minutes[0], minutes[0] + 11))
 
 
+async def test_a_pod_on_its_way_out_is_heard_to_its_last_word_and_then_not_missed() -> None:
+    stage = Stage(policy(**TENANTS))
+    stage.tenant = "acme"
+    await stage.tick(4, rps=2.0)
+    stage.add_pod("p1", terminating=True)
+    stage.api.put(SCALE, scale(1))
+    stage.tokens = 450
+    await stage.tick(1, rps=2.0)
+    assert stage.status()["budgets"][0]["used"] == "900"
+    stage.mute = {"p1"}
+    await stage.tick(2, rps=2.0)
+    assert stage.condition("MetricsAvailable") == ("True", "MetricsFound")
+    assert stage.status()["sidecars"]["expected"] == 1
+
+
+async def test_one_change_is_one_event() -> None:
+    stage = Stage()
+    await stage.tick(4, rps=2.0)
+    assert [event for event in stage.events() if event[1] == "MetricsFound"] == [
+        ("Hold", "MetricsFound", 1)
+    ]
+
+
 # --- the ladder ---------------------------------------------------------------------------------
 
 

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidegate_sidecar import body as bodies
 from tidegate_sidecar import h1
-from tidegate_sidecar.h1 import BadMessageError, Body, HeadReader
+from tidegate_sidecar.body import Body
+from tidegate_sidecar.h1 import BadMessageError, HeadReader
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n"
@@ -176,7 +178,7 @@ def feed(body: Body, data: bytes, cuts: list[int]) -> bytes:
 @settings(deadline=None)
 @given(st.lists(st.integers(0, len(CHUNKS)), max_size=12))
 def test_a_chunked_body_reads_alike_however_it_is_cut(cuts: list[int]) -> None:
-    body = Body(h1.CHUNKED)
+    body = Body(bodies.CHUNKED)
     assert feed(body, CHUNKS, cuts) == b"hello, world"
     assert (body.done, body.rest) == (True, b"GET /next")
 
@@ -186,7 +188,7 @@ def test_a_chunked_body_reads_alike_however_it_is_cut(cuts: list[int]) -> None:
 def test_a_body_of_known_length_reads_alike_however_it_is_cut(
     data: bytes, cuts: list[int], length: int
 ) -> None:
-    body = Body(h1.LENGTH, length)
+    body = Body(bodies.LENGTH, length)
     out = feed(body, data, [min(cut, len(data)) for cut in cuts])
     assert out == data[:length]
     assert body.done == (len(data) >= length)
@@ -216,13 +218,13 @@ BAD_CHUNKS = {
 @pytest.mark.parametrize("data", BAD_CHUNKS.values(), ids=BAD_CHUNKS)
 @pytest.mark.parametrize("cut", [0, 1], ids=["whole", "by bytes"])
 def test_a_chunk_that_could_be_read_in_two_ways_is_refused(data: bytes, cut: int) -> None:
-    body = Body(h1.CHUNKED)
+    body = Body(bodies.CHUNKED)
     with pytest.raises(BadMessageError):
         feed(body, data, list(range(0, len(data), cut)) if cut else [])
 
 
 def test_whole_plain_chunks_may_travel_as_they_came() -> None:
-    body = Body(h1.CHUNKED)
+    body = Body(bodies.CHUNKED)
     assert body.feed(b"5\r\nhello\r\n") == b"hello"
     assert body.whole
     assert body.feed(b"1\r\na\r\n2\r\nbc\r\n") == b"abc"
@@ -233,21 +235,21 @@ def test_whole_plain_chunks_may_travel_as_they_came() -> None:
 
 
 RESPONSES = {
-    "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n": (h1.LENGTH, 3),
-    "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n": (h1.CHUNKED, 0),
-    "HTTP/1.1 200\r\n": (h1.UNTIL_CLOSE, 0),
-    "HTTP/1.0 200 OK\r\n": (h1.UNTIL_CLOSE, 0),
-    "HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n": (h1.LENGTH, 0),
-    "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n": (h1.LENGTH, 0),
+    "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n": (bodies.LENGTH, 3),
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n": (bodies.CHUNKED, 0),
+    "HTTP/1.1 200\r\n": (bodies.UNTIL_CLOSE, 0),
+    "HTTP/1.0 200 OK\r\n": (bodies.UNTIL_CLOSE, 0),
+    "HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n": (bodies.LENGTH, 0),
+    "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n": (bodies.LENGTH, 0),
 }
 
 
 @pytest.mark.parametrize(("block", "framing"), RESPONSES.items(), ids=RESPONSES)
 def test_how_an_answer_is_framed(block: str, framing: tuple[int, int]) -> None:
     head = h1.parse_response(block.removesuffix("\r\n").encode())
-    body = h1.response_body(head, b"POST")
+    body = bodies.response_body(head, b"POST")
     assert (body.mode, body.left) == framing
-    assert h1.response_body(head, b"HEAD").done
+    assert bodies.response_body(head, b"HEAD").done
 
 
 @pytest.mark.parametrize(

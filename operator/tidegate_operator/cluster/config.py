@@ -22,7 +22,6 @@ class ConfigWriter:
         self._read = False
         self.current: SidecarConfig | None = None
         """What sidecars are offered; ``None`` before the first."""
-        self.previous_hash = ""
         self.changed_at = float("-inf")
         """When its hash last changed, unix seconds."""
 
@@ -43,7 +42,6 @@ class ConfigWriter:
         data = {CONFIG_KEY: config.to_json().decode(), TARGET_KEY: str(target)}
         written = await self._map.write(api, data)
         if self.current is None or self.current.hash != config.hash:
-            self.previous_hash = "" if self.current is None else self.current.hash
             self.changed_at = now
         self.current = config
         return written

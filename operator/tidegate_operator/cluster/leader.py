@@ -40,10 +40,14 @@ class TidegateLock(LeaseLock):  # type: ignore[misc]  # the library has no types
     election.
     """
 
+    _faulty = False
+    """Whether the last try failed: a fault that lasts is told once."""
+
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         try:
             found: tuple[bool, Any] = await super().get(name, namespace)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._tell(describe(error))
             return False, ApiException(status=0, reason=describe(error))
         return found
 
@@ -52,16 +56,27 @@ class TidegateLock(LeaseLock):  # type: ignore[misc]  # the library has no types
         try:
             await self.api_instance.create_namespaced_lease(namespace, body)
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
-            logs.event("lease_failed", error=describe(error))
+            self._tell(f"{namespace}/{name} can't be made: {getattr(error, 'reason', error)}")
             return False
+        self._faulty = False
         return True
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
         try:
             updated: bool = await super().update(name, namespace, updated_record)
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._tell(describe(error))
             return False
+        if updated:
+            self._faulty = False
+        else:
+            self._tell(f"{namespace}/{name} was not renewed")
         return updated
+
+    def _tell(self, error: str) -> None:
+        if not self._faulty:
+            self._faulty = True
+            logs.event("lease_failed", error=error)
 
 
 class Leadership:

@@ -6,6 +6,7 @@ figure that is unknown is left out, never 0.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +28,7 @@ MAX_DECISIONS = 10
 MAX_TOP = 5
 MAX_TENANTS = 50
 """Status is read by people; the whole list stands in the sidecars' config."""
+_SIDECAR_COUNTS = ("expected", "reporting", "applied", "failed")
 _FIGURES = ("demand", "forecast", "coldStart", "budgets")
 """What may differ without being news."""
 
@@ -68,13 +70,10 @@ def _blocks(seen: Seen) -> dict[str, Any]:
         "capacity": {"perReplica": decimal(spec.rules.scaling.capacity_rps), "source": "Declared"}
         if spec.rules.scales
         else None,
-        "sidecars": {
-            "expected": seen.sidecars.expected,
-            "reporting": seen.sidecars.reporting,
-            "applied": seen.sidecars.applied,
-            "failed": seen.sidecars.failed,
-        },
     }
+    if seen.target_found is not None:
+        sidecars = asdict(seen.sidecars)
+        blocks["sidecars"] = {name: sidecars[name] for name in _SIDECAR_COUNTS}
     if decision is not None:
         blocks |= {
             "phase": str(decision.ladder.phase),

@@ -135,7 +135,7 @@ def _fit_trees(x: Floats, y: Floats, quantile: float) -> Any:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     model = HistGradientBoostingRegressor(
-        loss="quantile",
+        loss=_tree_loss(quantile),
         quantile=quantile,
         max_iter=60,
         max_leaf_nodes=15,
@@ -145,6 +145,14 @@ def _fit_trees(x: Floats, y: Floats, quantile: float) -> Any:
         early_stopping=False,
     )
     return model.fit(x, y)
+
+
+def _tree_loss(quantile: float) -> Any:
+    try:
+        from tidegate_operator.forecast.pinball import QuickPinballLoss
+    except ImportError:  # the library moved what is not its public interface: slower, not wrong
+        return "quantile"
+    return QuickPinballLoss(quantile=quantile)
 
 
 def _for_linear(table: Floats, minutes: Floats) -> Floats:

@@ -34,6 +34,8 @@ def run(settings: Settings, clock: Clock) -> int:
     logs.setup("reconcile", clock)
     # kopf tells each object it watches; what matters of that is told by the loop.
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    # It repeats a fault every two seconds; the lock tells it once.
+    logging.getLogger("kubernetes.aio.leaderelection").setLevel(logging.CRITICAL)
     return asyncio.run(serve(settings, clock, asyncio.Event()))
 
 

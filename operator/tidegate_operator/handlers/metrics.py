@@ -19,43 +19,39 @@ class Metrics:
     """A registry of its own, so that two loops in one process don't share figures."""
 
     def __init__(self) -> None:
-        registry = self.registry = CollectorRegistry()
-        self.desired = Gauge(
-            Metric.DESIRED_REPLICAS, "Replicas that the last decision wants.", _POLICY,
-            registry=registry,
-        )  # fmt: skip
-        self.ready = Gauge(
-            Metric.READY_REPLICAS, "Pods of the target that are Ready.", _POLICY, registry=registry
+        self.registry = CollectorRegistry()
+        self.desired = self._gauge(Metric.DESIRED_REPLICAS, "Replicas the last decision wants.")
+        self.ready = self._gauge(Metric.READY_REPLICAS, "Pods of the target that are Ready.")
+        self.demand = self._gauge(Metric.DEMAND, "Demand on the whole target; NaN: not known.")
+        self.forecast = self._gauge(
+            Metric.FORECAST_DEMAND, "Highest demand within the horizon, by quantile.", "quantile"
         )
-        self.demand = Gauge(
-            Metric.DEMAND, "Demand on the whole target; no series while unknown.", _POLICY,
-            registry=registry,
-        )  # fmt: skip
-        self.forecast = Gauge(
-            Metric.FORECAST_DEMAND, "Highest demand within the horizon, by quantile.",
-            (*_POLICY, "quantile"), registry=registry,
-        )  # fmt: skip
-        self.budget = Gauge(
-            Metric.BUDGET_USED_RATIO, "Fullest share of a budget's limit.", (*_POLICY, "budget"),
-            registry=registry,
-        )  # fmt: skip
-        self.tokens = Counter(
-            Metric.POLICY_TOKENS, "Tokens of all requests of a policy.", (*_POLICY, "type"),
-            registry=registry,
-        )  # fmt: skip
-        self.decisions = Counter(
-            Metric.DECISIONS, "Changes, by action and reason code.",
-            (*_POLICY, "action", "reason", "applied"), registry=registry,
-        )  # fmt: skip
+        self.budget = self._gauge(
+            Metric.BUDGET_USED_RATIO, "Fullest share of a budget's limit.", "budget"
+        )
+        self.tokens = self._counter(
+            Metric.POLICY_TOKENS, "Tokens of all requests of a policy.", *_POLICY, "type"
+        )
+        self.decisions = self._counter(
+            Metric.DECISIONS, "Changes told.", *_POLICY, "action", "reason", "applied"
+        )
+        self.skipped = self._counter(
+            Metric.RECONCILE_SKIPPED, "Ticks left out because the one before was not done."
+        )
         self.ticks = Histogram(
-            Metric.RECONCILE_DURATION, "Real seconds that one tick of one policy took.",
-            ("result",), registry=registry, buckets=(0.005, 0.02, 0.1, 0.5, 1, 2, 5, 15),
-        )  # fmt: skip
-        self.skipped = Counter(
-            Metric.RECONCILE_SKIPPED, "Ticks left out because the one before was not done.",
-            registry=registry,
-        )  # fmt: skip
+            Metric.RECONCILE_DURATION,
+            "Real seconds that one tick of one policy took.",
+            ("result",),
+            registry=self.registry,
+            buckets=(0.005, 0.02, 0.1, 0.5, 1, 2, 5, 15),
+        )
         self._tokens: dict[tuple[str, str, str], float] = {}
+
+    def _gauge(self, name: Metric, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, (*_POLICY, *labels), registry=self.registry)
+
+    def _counter(self, name: Metric, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
 
     def count_decision(self, where: Mapping[str, str], told: Told) -> None:
         self.decisions.labels(
@@ -71,10 +67,8 @@ class Metrics:
             return
         inputs, labels = seen.inputs, tuple(where[name] for name in _POLICY)
         self.ready.labels(**where).set(inputs.ready)
-        if inputs.demand.rps is not None:
-            self.demand.labels(**where).set(inputs.demand.rps)
-        else:
-            self.demand.labels(**where).set(math.nan)
+        rps = math.nan if inputs.demand.rps is None else inputs.demand.rps
+        self.demand.labels(**where).set(rps)
         if seen.decision is not None:
             self.desired.labels(**where).set(seen.decision.scaling.replicas)
         if inputs.forecast is not None:

@@ -339,9 +339,7 @@ class PolicyLoop:
             tokens = {"input": totals.tokens_in, "output": totals.tokens_out}
             around.metrics.show_tokens(self._where, tokens)
         await self._teller.tell_changes(around.api, seen)
-        await self._teller.tell_conditions(
-            around.api, before, self._status["conditions"], seen.now
-        )
+        await self._teller.tell_conditions(around.api, before, self._status["conditions"], seen)
         await self._status_writer.write(
             around.api, self._status, seen.now, around.settings.status_s
         )

@@ -58,29 +58,31 @@ class Teller:
         api: Api,
         before: Sequence[Mapping[str, Any]],
         after: Sequence[Mapping[str, Any]],
-        now: float,
+        seen: Seen,
     ) -> None:
-        """Those that turned."""
+        """Those that turned, unless a change of this tick has told the same already."""
         old = {condition["type"]: condition for condition in before}
+        told = {str(told.change.reason) for told in seen.told}
         for condition in after:
-            kind = condition["type"]
-            if kind in _TOLD and _is_turn(old.get(kind), condition):
-                logs.event(
-                    "condition",
-                    **self._where,
-                    condition=kind,
-                    status=condition["status"],
-                    reason=condition["reason"],
-                    message=condition["message"],
-                )
-                await self._events.write(
-                    api,
-                    reason=Reason(condition["reason"]),
-                    message=condition["message"],
-                    action=kind,
-                    warning=condition["status"] == "False",
-                    now=now,
-                )
+            kind, reason = condition["type"], condition["reason"]
+            if kind not in _TOLD or reason in told or not _is_turn(old.get(kind), condition):
+                continue
+            logs.event(
+                "condition",
+                **self._where,
+                condition=kind,
+                status=condition["status"],
+                reason=reason,
+                message=condition["message"],
+            )
+            await self._events.write(
+                api,
+                reason=Reason(reason),
+                message=condition["message"],
+                action=kind,
+                warning=condition["status"] == "False",
+                now=seen.now,
+            )
 
 
 def _is_turn(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:

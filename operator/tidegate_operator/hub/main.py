@@ -16,7 +16,7 @@ import uvloop
 from aiohttp import web
 
 from tidegate_operator import logs
-from tidegate_operator.cluster.client import ApiError
+from tidegate_operator.cluster.client import ApiError, describe
 from tidegate_operator.hub.board import Board
 from tidegate_operator.hub.certs import Bundle, load_into
 from tidegate_operator.hub.config import ConfigIndex, Gatekeeper, SidecarDoor
@@ -55,6 +55,8 @@ class Hub:
         self._clock = clock
         self._kube = kube
         self._bundle: Bundle | None = None
+        self._open = False
+        """Whether the TLS door answers."""
         self._old_server = ""
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._measures = Measures()
@@ -95,28 +97,28 @@ class Hub:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop."""
-        await self._serve(self._page_app(), self._settings.page_port)
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(mirror.run())
-                for mirror in (self.policies, self.configs, self.histories)
-            ]
-            tasks.append(group.create_task(self._keep_registered()))
-            await stop.wait()
-            self._door.leave()
-            for task in tasks:
-                task.cancel()
-        for runner in reversed(self._runners):
-            await runner.cleanup()
-        await self._kube.close()
+        try:
+            await self._serve(self._page_app(), self._settings.page_port)
+            async with asyncio.TaskGroup() as group:
+                mirrors = (self.policies, self.configs, self.histories)
+                tasks = [group.create_task(mirror.run()) for mirror in mirrors]
+                tasks.append(group.create_task(self._keep_registered()))
+                await stop.wait()
+                self._door.leave()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            for runner in reversed(self._runners):
+                await runner.cleanup()
+            await self._kube.close()
 
     async def _serve(
         self, app: web.Application, port: int, context: ssl.SSLContext | None = None
     ) -> None:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=LEAVE_S)
+        self._runners.append(runner)
         await runner.setup()
         await web.TCPSite(runner, self._settings.host, port, ssl_context=context).start()
-        self._runners.append(runner)
         logs.event("listening", host=self._settings.host, port=port, tls=context is not None)
 
     async def _keep_registered(self) -> None:
@@ -131,19 +133,25 @@ class Hub:
 
     async def _ensure(self) -> None:
         bundle = await ensure_bundle(self._kube, self._settings, datetime.now(UTC))
-        # Trusted first, served second: nobody meets a certificate that they can't check.
-        if self._bundle is not None:
+        if self._open:
+            # Trusted first, served second: nobody meets a certificate that they can't check.
             await ensure_webhooks(self._kube, self._settings, bundle.ca_pem)
-        if self._bundle is None or bundle.to_data() != self._bundle.to_data():
-            load_into(self._context, bundle)
-            serial = f"{bundle.certificate.serial_number:x}"
-            logs.event("certificate_loaded", serial=serial[:16], until=_until(bundle))
-        first, self._bundle = self._bundle is None, bundle
-        if first:
+        self._use(bundle)
+        if not self._open:
             self._old_server = too_old(await self._kube.get("/version"))
             await self._serve(self._tls_app(), self._settings.hub_port, self._context)
+            self._open = True
             # Announced when it answers, so that no review meets a closed door.
             await ensure_webhooks(self._kube, self._settings, bundle.ca_pem)
+
+    def _use(self, bundle: Bundle) -> None:
+        if self._bundle is not None and bundle.to_data() == self._bundle.to_data():
+            return
+        load_into(self._context, bundle)
+        self._bundle = bundle
+        serial = f"{bundle.certificate.serial_number:x}"
+        until = bundle.certificate.not_valid_after_utc.isoformat()
+        logs.event("certificate_loaded", serial=serial[:16], until=until)
 
     def _tls_app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_REVIEW_BYTES)
@@ -185,7 +193,7 @@ class Hub:
         missing = [
             what
             for what, there in (
-                ("certificate", self._bundle is not None),
+                ("certificate", self._open),
                 ("configs", self.configs.synced.is_set()),
             )
             if not there
@@ -198,10 +206,6 @@ class Hub:
             body=self._measures.render(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
-
-
-def _until(bundle: Bundle) -> str:
-    return bundle.certificate.not_valid_after_utc.isoformat()
 
 
 def run(settings: Settings, clock: Clock) -> int:
@@ -223,5 +227,9 @@ async def _main(settings: Settings, clock: Clock) -> int:
         return 1
     except OSError as error:
         logs.event("cannot_start", message=f"cannot listen: {error}")
+        return 1
+    except ExceptionGroup as group:
+        # One part has ended in a way that it doesn't know: better a new process than half a hub.
+        logs.failure("ended", message=describe(group.exceptions[0]))
         return 1
     return 0
