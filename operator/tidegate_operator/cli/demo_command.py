@@ -1,19 +1,17 @@
 """``tidegate demo``: options in, exit code out.
 
-Law: the demo's room lies above this one and is found by its name, when the command is called; a
-package that it needs and that is not installed is thus met here, before anything has started.
+Law: nothing is decided here. A package that the demo needs and that is not installed is met when
+this module is imported, before anything has started.
 """
 
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tidegate_operator.cli.options import console
-
-_options = import_module("tidegate_operator.demo.options")
-_run = import_module("tidegate_operator.demo.run")
+from tidegate_operator.demo.options import SHIPPED_TRACE, DemoError, Options, read_time_of_day
+from tidegate_operator.demo.run import run
 
 Trace = Annotated[
     Path | None,
@@ -44,12 +42,12 @@ def demo(
 ) -> None:
     """Play a trace against the real operator, hub and sidecars on this machine."""
     try:
-        from_minute = _options.read_time_of_day(from_time)
-    except _options.DemoError as error:
+        from_minute = read_time_of_day(from_time)
+    except DemoError as error:
         typer.echo(f"tidegate demo: {error}", err=True)
         raise typer.Exit(1) from error
-    options = _options.Options(
-        trace=trace or _options.SHIPPED_TRACE,
+    options = Options(
+        trace=trace or SHIPPED_TRACE,
         speed=speed,
         from_minute=from_minute,
         hours=hours,
@@ -60,4 +58,4 @@ def demo(
         report_path=report,
         keep=keep_logs,
     )
-    raise typer.Exit(_run.run(options, console()))
+    raise typer.Exit(run(options, console()))

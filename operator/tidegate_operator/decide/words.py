@@ -266,7 +266,7 @@ class Forecast:
     message: str = ""
     method: str = "GradientBoosting+Linear"
     skill: float | None = None
-    """1 - pinball loss / that of the best naive forecast, over the last day; ``None`` before
+    """1 - pinball loss / that of the best naive forecast, over three days; ``None`` before
     enough was scored."""
     coverage: float | None = None
     """Share of the matured 0.95 quantiles that held."""
