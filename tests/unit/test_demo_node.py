@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tidegate_operator.demo.node import Node
+from tidegate_operator.demo.node import Network, Node
 from tidegate_operator.demo.pod_plan import PodPlan, Token, UnrunnablePodError, plan_pod
 from tidegate_operator.demo.pod_run import http_get
 from tidegate_operator.demo.processes import Children
@@ -113,7 +113,7 @@ async def test_a_pod_becomes_ready_at_an_address_of_its_own_and_leaves_its_total
         store.put(pod("b"))
         await until(lambda: store.ready("uid-a") and store.ready("uid-b"))
         ips = [store.pods[uid]["status"]["podIP"] for uid in ("uid-a", "uid-b")]
-        assert len(set(ips)) == 2 and all(ip.startswith("127.0.") for ip in ips)
+        assert len(set(ips)) == 2 and all(ip.startswith("127.") for ip in ips)
         assert await http_get(ips[0], 8000, "/health", 5.0) == 200
         store.delete("uid-a")
         await until(lambda: store.removed == ["a"])
@@ -226,6 +226,19 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+async def test_two_nodes_on_one_machine_never_share_an_address() -> None:
+    one, two = Network(), Network()
+    try:
+        given = [network.next_address() for network in (one, two) for _ in range(600)]
+        assert len(set(given)) == 1200
+        assert not set(given) & {"127.0.0.1"}
+    finally:
+        one.close()
+        two.close()
+    again = Network()
+    again.close()
 
 
 # --- the plan, pure ----------------------------------------------------------------------------

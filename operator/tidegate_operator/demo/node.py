@@ -6,6 +6,7 @@ order, and only then taken out of the store.
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,10 @@ from tidegate_wire.clock import Clock
 
 Pod = Mapping[str, Any]
 
-FIRST_ADDRESS = 2
+NETWORKS = range(10, 250)
+"""Second numbers of the loopback networks 127.N.0.0/16 that a node may claim."""
+CLAIM_PORT = 14199
+PODS_A_BLOCK = 250
 TOKEN_RENEWAL = 0.8
 """Share of a token's life after which the kubelet writes a new one."""
 
@@ -42,6 +46,39 @@ class PodDoor(Protocol):
         ...
 
 
+class Network:
+    """A loopback network that no other node on this machine uses.
+
+    Two nodes with the same addresses would not fail but mix: a pod of one would answer for a pod
+    of the other. The claim is a bound socket, so that it ends with the process, whatever ends it.
+    """
+
+    def __init__(self) -> None:
+        self._claim, self._number = _claim_network()
+        self._given = 0
+
+    def next_address(self) -> str:
+        block, place = divmod(self._given, PODS_A_BLOCK)
+        self._given += 1
+        return f"127.{self._number}.{block}.{place + 2}"
+
+    def close(self) -> None:
+        self._claim.close()
+
+
+def _claim_network() -> tuple[socket.socket, int]:
+    for number in NETWORKS:
+        claim = socket.socket()
+        try:
+            claim.bind((f"127.{number}.0.1", CLAIM_PORT))
+            claim.listen(1)
+        except OSError:
+            claim.close()
+            continue
+        return claim, number
+    raise OSError("no loopback network is left for this node")
+
+
 class Node:
     """Turns pods into processes."""
 
@@ -63,7 +100,7 @@ class Node:
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._renewals: dict[str, list[asyncio.Task[None]]] = {}
         self._ended: list[PodRun] = []
-        self._addresses = 0
+        self._network = Network()
 
     async def run(self) -> None:
         """Follow the store until cancelled; ends what still runs at once when it is."""
@@ -76,6 +113,7 @@ class Node:
                 task.cancel()
             for run in self._runs.values():
                 run.kill()
+            self._network.close()
 
     def runs(self) -> Sequence[PodRun]:
         """Every pod that this node has ever run."""
@@ -94,9 +132,7 @@ class Node:
     async def _admit(self, pod: Pod) -> None:
         uid = pod["metadata"]["uid"]
         root = self._run_dir / "pods" / uid
-        self._addresses += 1
-        offset = FIRST_ADDRESS + self._addresses
-        ip = f"127.0.{1 + offset // 250}.{1 + offset % 250}"
+        ip = self._network.next_address()
         try:
             plan = plan_pod(pod, ip, root, self._images)
         except UnrunnablePodError as error:

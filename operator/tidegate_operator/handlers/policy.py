@@ -232,8 +232,9 @@ class PolicyLoop:
 
     def _inputs(self, spec: PolicySpec, mind: _Mind, look: Look, now: float) -> Inputs | None:
         """Take in what was seen; ``None`` where there is no target to decide on."""
+        book = mind.ledger.look if mind.ledger.begun else mind.ledger.adopt
         for stats in look.stats:
-            mind.ledger.look(stats, now)
+            book(stats, now)
         mind.demand.record(now, look.answers)
         mind.cold_starts.look(look.pods)
         if look.scale is None:

@@ -119,6 +119,20 @@ class Ledger:
             self._add(process, key, row, added)
         return _usage(added)
 
+    @property
+    def begun(self) -> bool:
+        """Whether this ledger has looked before, in this life of the operator or in an earlier."""
+        return self._born is not None
+
+    def adopt(self, stats: SidecarStats, now: float) -> None:
+        """Take a process as it stands: what it counted before the ledger began is nobody's here.
+
+        A policy that is put on pods which have run for a month must not book that month into the
+        current window and block everyone at once.
+        """
+        self._reach(now)
+        self._processes[stats.pod_uid, stats.boot] = _Process(now, self._rows(stats))
+
     def _add(self, process: _Process, key: _Key, row: _Row, added: _Row) -> None:
         """Add what ``row`` has over the last one; an older look has nothing over it
         (litellm#28247)."""
