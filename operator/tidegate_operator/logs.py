@@ -6,11 +6,13 @@ Libraries' own logging joins in the same form from WARNING on, without traceback
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
 from tidegate_wire.clock import Clock
 
+_CREDENTIALS = re.compile(r"(?i)(bearer\s+)[\w.~+/=-]+")
 _LOGGER = logging.getLogger("tidegate")
 
 
@@ -31,7 +33,8 @@ class _Lines(logging.Formatter):
             line |= fields
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        # A second net: some libraries' exceptions carry a request's headers in their repr.
+        return _CREDENTIALS.sub(r"\1[redacted]", json.dumps(line, default=str))
 
 
 def setup(process: str, clock: Clock) -> None:

@@ -76,7 +76,7 @@ class SidecarStats:
             version = body["schema_version"]
             if version != SCHEMA_VERSION:
                 raise WireError(f"stats.schema_version must be {SCHEMA_VERSION}, was: {version!r}")
-            series = tuple(Series(**_known(Series, item)) for item in body["series"])
+            series = tuple(_series(item) for item in body["series"])
             values = _known(cls, body) | {
                 "series": series,
                 "config_state": ConfigState(body["config_state"]),
@@ -88,6 +88,17 @@ class SidecarStats:
             raise WireError(
                 f"stats can't be read: {type(error).__name__}: {error}; was: {raw[:80]!r}"
             ) from error
+
+
+def _series(item: Mapping[str, Any]) -> Series:
+    """A row whose counters can be added up: none is text, or less than nothing."""
+    values = _known(Series, item)
+    outcomes = values.get("outcomes", {})
+    counters = {n: v for n, v in values.items() if n not in ("model", "tenant", "outcomes")}
+    for name, value in [*outcomes.items(), *counters.items()]:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            raise WireError(f"stats.series.{name} must be a number from 0 up, was: {value!r:.80}")
+    return Series(**values)
 
 
 def _known(cls: type[Any], body: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,23 +34,23 @@ def test_when_pods_are_ready(
 
 def test_nobody_waits_for_a_free_slot_and_all_wait_for_none() -> None:
     assert share_in_time(iter([0.0, 100.0, 200.0]), [(0.0, 1)], 1.0, 1) == 1.0
-    burst = iter([0.0] * 8)
+    burst = iter([0.0] * 16)
     assert share_in_time(burst, [(0.0, 1)], 0.0, 1) == 0.5
 
 
 def test_a_queue_is_served_in_turn() -> None:
-    # 12 at once on 4 slots of some 7.3 s: four at once, four after one answer, four after two
-    assert share_in_time(iter([0.0] * 12), [(0.0, 1)], 11.0, 1) == pytest.approx(8 / 12, abs=0.1)
+    # 24 at once on 8 slots of some 7.3 s: eight at once, eight after one answer, eight after two
+    assert share_in_time(iter([0.0] * 24), [(0.0, 1)], 11.0, 1) == pytest.approx(8 / 12, abs=0.1)
 
 
 def test_an_hpa_follows_a_ramp_and_is_late() -> None:
-    counts = [30] * 30 + [110] * 30
+    counts = [60] * 30 + [220] * 30
     policy = load_policy("http://127.0.1.2:8000")
     hpa = replay_hpa(counts, 0.0, policy, CALLERS, ttft_target_s=5.0, cold_start_s=240.0, seed=1)
     assert 0.5 < hpa.slo_attained < 0.95
     assert max(pods for _, pods in hpa.pods) >= 5
     steady = replay_hpa(
-        [30] * 60, 0.0, policy, CALLERS, ttft_target_s=5.0, cold_start_s=240.0, seed=1
+        [60] * 60, 0.0, policy, CALLERS, ttft_target_s=5.0, cold_start_s=240.0, seed=1
     )
     assert steady.slo_attained > 0.97
     assert steady.pod_minutes < hpa.pod_minutes

@@ -445,6 +445,23 @@ def test_a_checkpoint_is_read_as_written() -> None:
     assert [p.to_json() for p in read_checkpoint(history())] == recent()
 
 
+def test_before_the_first_whole_point_the_counts_tell_the_demand() -> None:
+    packed = pack(
+        {"start_minute": 10, "counts": [60, None, 120], "recent": [{"t": 720, "rps": 9}]}
+    )
+    points = read_checkpoint({"binaryData": {"history": packed}})
+    assert [(p.t, p.rps) for p in points] == [(600.0, 1.0), (660.0, None), (720.0, 9.0)]
+    alone = pack({"start_minute": 10, "counts": [60, None, 120]})
+    assert [p.rps for p in read_checkpoint({"binaryData": {"history": alone}})] == [1.0, None, 2.0]
+
+
+def test_a_year_of_counts_gives_a_day_of_points() -> None:
+    packed = pack({"start_minute": 0, "counts": [60] * 500_000, "recent": [{"t": 30e6}]})
+    points = read_checkpoint({"binaryData": {"history": packed}})
+    assert len(points) == 24 * 60
+    assert points[-1].t == 30e6
+
+
 def test_a_packed_bomb_does_not_fill_the_hub() -> None:
     assert read_checkpoint({"binaryData": {"history": pack({"x": " " * 40_000_000})}}) == []
 

@@ -54,6 +54,21 @@ def test_fields_of_a_newer_sidecar_are_left_alone() -> None:
         pytest.param(
             b'{"schema_version": 1, "series": [], "config_state": "MAYBE"}', id="unknown state"
         ),
+        pytest.param(
+            b'{"schema_version": 1, "config_state": "NONE",'
+            b' "series": [{"model": "m", "tenant": "", "outcomes": [3]}]}',
+            id="outcomes that are a list",
+        ),
+        pytest.param(
+            b'{"schema_version": 1, "config_state": "NONE",'
+            b' "series": [{"model": "m", "tenant": "", "tokens_in": -3}]}',
+            id="tokens below nothing",
+        ),
+        pytest.param(
+            b'{"schema_version": 1, "config_state": "NONE",'
+            b' "series": [{"model": "m", "tenant": "", "cost": NaN}]}',
+            id="a cost that is no number",
+        ),
     ],
 )
 def test_what_is_no_look_is_refused(raw: bytes) -> None:

@@ -241,7 +241,7 @@ def _open(watch: _Watch, trigger: Trigger, answering: str) -> None:
     watch.tell(
         str(trigger.do),
         Reason.ERROR_RATE_HIGH,
-        f"{_percent(errors, ended)} of {answering or 'all models'} for {trigger.for_s:.0f} s "
+        f"{_percent(errors, ended)} on {answering or 'all models'} for {trigger.for_s:.0f} s "
         f"(trigger {trigger.name}: above {trigger.enter:.1%})",
         warning=True,
     )

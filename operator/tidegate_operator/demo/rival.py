@@ -1,7 +1,7 @@
 """The plain HPA that the demo's result is put beside: the same requests, the same pods, replayed.
 
 Law: pure. The HPA's pods come from the replay; how long each request would have waited for them is
-played request by request, since a fluid model of pods with four slots would flatter it. It is
+played request by request, since a fluid model of pods with few slots would flatter it. It is
 spared what the measured run has to bear: errors, budgets, and the machine's own delays.
 """
 
@@ -24,7 +24,7 @@ USUAL_SHARE = 0.7
 COLD_START_S = 240.0
 """Where none was measured in the run."""
 # The figures of deployment.yaml:
-SLOTS = 4
+SLOTS = 8
 FIRST_TOKEN_S = 0.6
 TOKEN_S = 0.07
 TOKENS = 96.0

@@ -41,7 +41,7 @@ from tidegate_operator.hub.telling import duration_s
 from tidegate_operator.replay.trace import TraceError, read_trace
 from tidegate_wire.clock import Clock
 
-PEAK_RPS = 1.8
+PEAK_RPS = 3.6
 """Requests per second of the clock in the busiest minute: some 110 a real second at speed 60,
 which two cores carry through client, sidecar and model server."""
 LEAD_REAL_S = 20.0

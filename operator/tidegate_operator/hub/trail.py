@@ -54,7 +54,10 @@ def _count(value: object) -> int | None:
 
 
 def read_checkpoint(config_map: Mapping[str, Any] | None) -> list[Point]:
-    """``recent`` of a history ConfigMap, oldest first; empty where there is none to be read."""
+    """The last day of a history ConfigMap, oldest first; empty where there is none to be read.
+
+    ``recent`` tells all of a minute; before it begins, ``counts`` still tells the demand.
+    """
     packed = ((config_map or {}).get("binaryData") or {}).get("history")
     if not packed:
         return []
@@ -63,9 +66,24 @@ def read_checkpoint(config_map: Mapping[str, Any] | None) -> list[Point]:
         body = json.loads(stream.decompress(base64.b64decode(packed), MAX_BYTES))
         recent = body.get("recent") or []
         points = [read_point(item) for item in recent[-MAX_POINTS:] if isinstance(item, dict)]
-    except (ValueError, zlib.error, AttributeError, TypeError):
+        known = sorted((p for p in points if p is not None), key=lambda point: point.t)
+        return [*_demand_before(body, known), *known][-MAX_POINTS:]
+    except (ValueError, zlib.error, AttributeError, TypeError, KeyError):
         return []
-    return sorted((p for p in points if p is not None), key=lambda point: point.t)
+
+
+def _demand_before(body: Mapping[str, Any], known: Sequence[Point]) -> list[Point]:
+    """Minutes of ``counts`` that are older than every known point."""
+    counts = body.get("counts") or []
+    if not counts:
+        return []
+    start = int(body["start_minute"])
+    end = int(known[0].t // POINT_S) if known else start + len(counts)
+    first = max(0, min(end - start, len(counts)) - MAX_POINTS)
+    return [
+        Point(t=(start + i) * POINT_S, rps=None if count is None else count / POINT_S)
+        for i, count in enumerate(counts[first : max(0, end - start)], first)
+    ]
 
 
 def pack(body: Mapping[str, Any]) -> str:

@@ -31,8 +31,9 @@ STATE_DIR = "/var/lib/tidegate"
 TOKEN_SECONDS = 3600
 USER = 65532
 """``nonroot`` of the distroless images."""
-LINGER_S = 30
-"""Most time that a leaving sidecar waits for its last figures to be read."""
+LINGER_S = 120
+"""Most time that a leaving sidecar waits for its last figures to be read, where the grace period
+leaves so much: eight of the reconciler's looks. It waits only while nobody reads."""
 GRACE_S = 30
 """Kubernetes' default ``terminationGracePeriodSeconds``."""
 STATE_BYTES = "16Mi"
