@@ -22,6 +22,7 @@ from tidegate_operator.demo.story import (
 from tidegate_operator.demo.terminal import PlainLines, View, decision_line
 from tidegate_operator.demo.terminal import render as render_screen
 from tidegate_operator.demo.world import load_policy, read_tokens
+from tidegate_operator.hub.trail import Point
 
 START = 1_778_911_200.0
 
@@ -110,6 +111,7 @@ def measured(**more: Any) -> Measured:
         "history_days": 12.0,
         "minutes": 10,
         "speed": 60.0,
+        "capacity_rps": 0.4,
     }
     return Measured(**(values | more))
 
@@ -164,16 +166,23 @@ def test_what_shadow_would_have_done_is_no_switch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "ahead"),
+    ("inputs", "later", "ahead"),
     [
-        pytest.param({"reactive": "3", "current": "3", "forecast": "5"}, True, id="only forecast"),
-        pytest.param({"reactive": "4", "current": "3", "forecast": "5"}, False, id="load is here"),
-        pytest.param({"reactive": "3", "current": "3"}, False, id="no forecast"),
-        pytest.param({}, False, id="nothing known"),
+        pytest.param({"reactive": "3", "current": "3"}, (1, 2.5), True, id="the load then came"),
+        pytest.param({"reactive": "3", "current": "3"}, (1, 2.3), False, id="it never came"),
+        pytest.param({"reactive": "3", "current": "3"}, (31, 2.5), False, id="it came too late"),
+        pytest.param({"reactive": "3", "current": "3"}, (0, 2.5), False, id="it was there before"),
+        pytest.param({"reactive": "4", "current": "3"}, (1, 2.5), False, id="it was called for"),
+        pytest.param({}, (1, 2.5), False, id="nothing known"),
     ],
 )
-def test_what_counts_as_ahead_of_the_load(inputs: dict[str, str], ahead: bool) -> None:
-    assert scaled_ahead({"action": "ScaleUp", "inputs": inputs}) is ahead
+def test_what_counts_as_ahead_of_the_load(
+    inputs: dict[str, str], later: tuple[float, float], ahead: bool
+) -> None:
+    minute, rps = later
+    up = decision("ScaleUp", "ForecastAboveCapacity", 0, inputs=inputs)
+    points = [Point(t=START + minute * 60, rps=rps)]
+    assert scaled_ahead(up, points, 1.0) is ahead
 
 
 def test_no_calls_at_all_are_no_division_by_zero() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tidegate_operator.demo.arrivals import Callers
-from tidegate_operator.demo.rival import ready_pods, replay_hpa, share_in_time
+from tidegate_operator.demo.rival import ready_pods, replay_hpa, share_in_time, usual_pods
 from tidegate_operator.demo.run import ttft_target_s
 from tidegate_operator.demo.world import load_policy
 
@@ -41,6 +41,19 @@ def test_nobody_waits_for_a_free_slot_and_all_wait_for_none() -> None:
 def test_a_queue_is_served_in_turn() -> None:
     # 24 at once on 8 slots of some 7.3 s: eight at once, eight after one answer, eight after two
     assert share_in_time(iter([0.0] * 24), [(0.0, 1)], 11.0, 1) == pytest.approx(8 / 12, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("counts", "pods"),
+    [
+        pytest.param([], 2, id="nothing known: the least"),
+        pytest.param([None, 60], 2, id="little: the least"),
+        pytest.param([168, 252], 5, id="3.5 a second at 0.7 of 1.0 a pod"),
+        pytest.param([6000], 7, id="too much: the most"),
+    ],
+)
+def test_pods_to_begin_with(counts: list[int | None], pods: int) -> None:
+    assert usual_pods(counts, load_policy("")) == pods
 
 
 def test_an_hpa_follows_a_ramp_and_is_late() -> None:

@@ -6,6 +6,7 @@ spared what the measured run has to bear: errors, budgets, and the machine's own
 """
 
 import heapq
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -57,13 +58,22 @@ def replay_hpa(
     )
     series = tuple(None if count is None else float(count) for count in counts)
     trace = Trace(name="demo", start=start, step_s=MINUTE_S, requests=series)
-    least = rules.min_replicas
-    result = replay(trace, plant, Controller(rules), start_pods=least)
-    pods = [(start, least), *((event.at, event.after) for event in result.events)]
+    first = usual_pods(counts[:10], policy)
+    result = replay(trace, plant, Controller(rules), start_pods=first)
+    pods = [(start, first), *((event.at, event.after) for event in result.events)]
     moments = (start + arrival.at_s for arrival in arrivals(counts, callers, seed))
     ready = ready_pods(pods, cold_start_s)
     attained = share_in_time(moments, ready, ttft_target_s - FIRST_TOKEN_S, seed)
     return Hpa(pod_minutes=result.pod_minutes, slo_attained=attained, pods=pods)
+
+
+def usual_pods(counts: Sequence[int | None], policy: Mapping[str, Any]) -> int:
+    """Pods that carry the mean of ``counts`` (a minute each) at the usual share of capacity."""
+    scaling = policy["spec"]["scaling"]
+    known = [count for count in counts if count is not None]
+    rps = sum(known) / len(known) / MINUTE_S if known else 0.0
+    wanted = math.ceil(rps / (float(scaling["capacityPerReplica"]) * USUAL_SHARE))
+    return max(int(scaling["minReplicas"]), min(int(scaling["maxReplicas"]), wanted))
 
 
 def ready_pods(pods: Pods, cold_start_s: float) -> list[tuple[float, int]]:

@@ -32,12 +32,13 @@ from tidegate_operator.demo.options import (
 from tidegate_operator.demo.pods_view import seconds
 from tidegate_operator.demo.processes import Child
 from tidegate_operator.demo.report import Report, headline, render
-from tidegate_operator.demo.rival import COLD_START_S, replay_hpa
+from tidegate_operator.demo.rival import COLD_START_S, replay_hpa, usual_pods
 from tidegate_operator.demo.story import Figures, Hpa, Measured, Story, figures, tokens_of
 from tidegate_operator.demo.terminal import Terminal, View, open_terminal
 from tidegate_operator.demo.traffic import Plan
 from tidegate_operator.demo.world import TARGET, World, load_policy
 from tidegate_operator.hub.telling import duration_s
+from tidegate_operator.ledger.usage import Ledger
 from tidegate_operator.replay.trace import TraceError, read_trace
 from tidegate_wire.clock import Clock
 
@@ -189,11 +190,18 @@ class _Demo:
         for stage, step in (
             ("starting the Kubernetes API", world.start_cluster),
             ("starting hub and operator", world.start_operator),
-            ("starting the model servers (their cold start)", world.start_workloads),
+            (
+                "starting the model servers (their cold start)",
+                lambda: world.start_workloads(self._first_pods()),
+            ),
         ):
             self._view.stage = stage
             await step()
         self._view.stage = "starting the traffic"
+
+    def _first_pods(self) -> int:
+        """What an HPA would have left behind at this hour, for both sides to begin with."""
+        return usual_pods(self._script.minutes_from(self._began)[:10], load_policy(""))
 
     def _history(self) -> Checkpoint | None:
         """The minutes before this one, as an operator that had run all along would know them."""
@@ -207,7 +215,13 @@ class _Demo:
         if last <= 0:
             return None
         start_minute = round(self._began / 60) - last
-        return Checkpoint(start_minute=start_minute, counts=self._script.counts[:last])
+        ledger = Ledger()
+        ledger.budget_uses((), self._began)  # its first look: pods that are new to it count whole
+        return Checkpoint(
+            start_minute=start_minute,
+            counts=self._script.counts[:last],
+            ledger=ledger.to_state(),
+        )
 
     def _open_browser(self, url: str) -> None:
         shown = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
@@ -320,6 +334,7 @@ class _Demo:
                 history_days=self._script.slice.history_days,
                 minutes=round((end - self._began) / 60),
                 speed=self._options.speed,
+                capacity_rps=float(world.policy["spec"]["scaling"]["capacityPerReplica"]),
             ),
         )
         report = Report(

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidegate_operator.decide.words import Reason
+from tidegate_operator.decide.words import Reason, ScalingRules
+from tidegate_operator.demo.pods_view import seconds
 from tidegate_operator.hub.cards import share_of
 from tidegate_operator.hub.trail import Point, joined, number, point_of_status
 
@@ -16,6 +17,10 @@ Status = Mapping[str, Any]
 Decision = Mapping[str, Any]
 
 POINT_EVERY_S = 60.0
+AHEAD_S = 1800.0
+"""A pod that was started more than half an hour too early was not started ahead, but in vain."""
+REACTIVE_SHARE = ScalingRules().reactive_utilization
+"""Of a pod's capacity: past it, demand alone calls for another pod."""
 
 
 @dataclass(slots=True)
@@ -72,7 +77,7 @@ class Figures:
     hpa_slo_attained: float | None
     scale_ups: int
     scale_ups_ahead_of_load: int
-    """Decided on the forecast while observed demand alone still called for no more pods."""
+    """While demand alone called for no more pods, and within half an hour it did."""
     scale_downs: int
     switches: int
     """Of the whole policy to another model, since a trigger tripped."""
@@ -107,17 +112,19 @@ def slo_attained(traffic: Mapping[str, Any]) -> float:
     return round(traffic["in_time"] / asked, 4) if asked else 1.0
 
 
-def scaled_ahead(decision: Decision) -> bool:
-    """Whether a scale-up came before the load that it was for."""
+def scaled_ahead(decision: Decision, points: Sequence[Point], capacity_rps: float) -> bool:
+    """Whether a scale-up came before its load: demand alone called for no more pods yet, and then
+    it did, within ``AHEAD_S``.
+    """
     if decision.get("action") != "ScaleUp":
         return False
     inputs = decision.get("inputs") or {}
     reactive, current = number(inputs.get("reactive")), number(inputs.get("current"))
-    forecast = number(inputs.get("forecast"))
-    if None in (reactive, current, forecast):
+    if reactive is None or current is None or reactive > current:
         return False
-    assert reactive is not None and current is not None and forecast is not None
-    return reactive <= current < forecast
+    at = seconds(str(decision["time"]))
+    later = (p.rps for p in points if at < p.t <= at + AHEAD_S and p.rps is not None)
+    return max(later, default=0.0) > current * capacity_rps * REACTIVE_SHARE
 
 
 def count(decisions: Sequence[Decision], action: str, *reasons: Reason) -> int:
@@ -150,6 +157,8 @@ class Measured:
     history_days: float
     minutes: int
     speed: float
+    capacity_rps: float
+    """What the policy says that a pod carries."""
 
 
 def figures(story: Story, measured: Measured) -> Figures:
@@ -164,7 +173,9 @@ def figures(story: Story, measured: Measured) -> Figures:
         hpa_pod_minutes=None if hpa is None else round(hpa.pod_minutes, 1),
         hpa_slo_attained=None if hpa is None else round(hpa.slo_attained, 4),
         scale_ups=sum(d.get("action") == "ScaleUp" for d in done),
-        scale_ups_ahead_of_load=sum(map(scaled_ahead, done)),
+        scale_ups_ahead_of_load=sum(
+            scaled_ahead(d, story.points, measured.capacity_rps) for d in done
+        ),
         scale_downs=sum(d.get("action") == "ScaleDown" for d in done),
         switches=count(done, "Switch", Reason.ERROR_RATE_HIGH),
         recoveries=count(done, "Recover", Reason.RECOVERED),

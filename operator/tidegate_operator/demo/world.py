@@ -213,11 +213,13 @@ class World:
     async def _operator_there(self) -> bool:
         return await self._text(f"http://127.0.0.1:{self._operator_port}/metrics") is not None
 
-    async def start_workloads(self) -> None:
-        """The two Deployments; returns once every pod is Ready."""
+    async def start_workloads(self, pods: int) -> None:
+        """The two Deployments, the target with ``pods``; returns once every pod is Ready."""
         manifests = list(yaml.safe_load_all((HERE / "deployment.yaml").read_text()))
         deployments = [m for m in manifests if m["kind"] == "Deployment"]
         for deployment in deployments:
+            if deployment["metadata"]["name"] == TARGET:
+                deployment["spec"]["replicas"] = pods
             await self.api.create(_DEPLOYMENTS, deployment)
         for deployment in deployments:
             app, wanted = deployment["metadata"]["name"], deployment["spec"]["replicas"]

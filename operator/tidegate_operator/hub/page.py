@@ -82,10 +82,10 @@ class Page:
             self._banner(points),
             cards.hero(key, policy),
             cards.charts(policy, points, now, _hours(request)),
-            cards.decisions(policy, now),
             _pair(
                 cards.budgets(policy, now) + cards.tenants(policy, now), cards.conditions(policy)
             ),
+            cards.decisions(policy, now),
         ]
         phase = headline(policy).phase
         return self._html(f"{key[1]} · {phase or 'new'}", "".join(parts))

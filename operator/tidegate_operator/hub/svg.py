@@ -344,7 +344,7 @@ def _lines(
 
 
 def _grid(frame: Frame, unit: str, *, whole: bool = False) -> Iterator[str]:
-    step = _nice(frame.top_value / 4)
+    step = _nice(frame.top_value / 5)
     if whole:
         step = max(1.0, ceil(step))
     for i in range(floor(frame.top_value / step + 1e-9) + 1):
@@ -396,7 +396,7 @@ def _top(values: Sequence[float]) -> float:
     highest = max(values, default=0.0) * 1.05
     if highest <= 0:
         return 1.0
-    step = _nice(highest / 4)
+    step = _nice(highest / 5)
     return ceil(highest / step) * step
 
 
