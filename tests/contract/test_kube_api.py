@@ -374,6 +374,13 @@ class TestWatches:
             seen = await events.take(3)
         assert seen == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
 
+    async def test_a_watch_that_asks_for_an_odd_time_is_refused_before_it_begins(
+        self, kube: Kube, space: str
+    ) -> None:
+        answer = await kube.get(f"{space}/secrets", watch="true", timeoutSeconds="300.0")
+        assert answer.status == 400
+        assert "300.0" in answer.message
+
     @pytest.mark.parametrize("version", ["", "0"], ids=["no version", "version 0"])
     async def test_a_watch_without_a_version_begins_with_what_there_is(
         self, kube: Kube, space: str, version: str

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, Self
 
 import aiohttp
+import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -74,9 +75,11 @@ class KubernetesApi:
                 await config.load_kube_config(
                     client_configuration=configuration, persist_config=False
                 )
-        except config.ConfigException as error:
+        except (config.ConfigException, yaml.YAMLError, TypeError, OSError) as error:
+            # A kubeconfig that is empty, or no mapping, trips the library itself: a TypeError.
+            reason = " ".join(describe(error).split())
             raise ApiError(
-                0, "NoConfiguration", f"no way to an API server: {error}; set KUBECONFIG"
+                0, "NoConfiguration", f"no way to an API server: {reason}; set KUBECONFIG"
             ) from error
         return cls(configuration)
 

@@ -250,13 +250,14 @@ class Endpoints:
     ) -> web.StreamResponse:
         since = query.watch_since()
         matches = query.matcher(target)
+        lasts_s = query.number("timeoutSeconds") or WATCH_S
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         try:
             with Watch(self._store, target.kind, matches, since) as watch:
                 self._watches.add(watch)
                 try:
                     await response.prepare(request)
-                    await self._stream(response, watch, query)
+                    await self._stream(response, watch, query, lasts_s)
                 finally:
                     self._watches.discard(watch)
         except ApiError as error:
@@ -270,9 +271,11 @@ class Endpoints:
             pass
         return response
 
-    async def _stream(self, response: web.StreamResponse, watch: Watch, query: Query) -> None:
+    async def _stream(
+        self, response: web.StreamResponse, watch: Watch, query: Query, lasts_s: float
+    ) -> None:
         clock = asyncio.get_running_loop().time
-        deadline = clock() + (query.number("timeoutSeconds") or WATCH_S)
+        deadline = clock() + lasts_s
         bookmark_at = clock() + BOOKMARK_S if query.flag("allowWatchBookmarks") else None
 
         def encoded(changes: list[tuple[str, Object]]) -> bytes:
