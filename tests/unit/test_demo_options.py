@@ -74,7 +74,7 @@ def test_the_shipped_trace_is_scaled_to_what_two_cores_carry() -> None:
     played = script.counts[script.slice.first :]
     assert len(played) == 240
     busiest = sorted(count or 0 for count in played)[-3]
-    assert 1.6 <= busiest / 60 <= 2.0
+    assert 3.2 <= busiest / 60 <= 4.0
     assert script.minutes_from(script.slice.start) == played
     assert len(script.minutes_from(script.slice.start - 600)) == 250
 

@@ -228,6 +228,8 @@ async def test_a_hub_that_cannot_help_is_asked_again_and_told_of_once(
     setup.hub.faults = list(faults)
     async with setup.running():
         await eventually(lambda: setup.report == ("APPLIED", etag))
+        # The hub has the report before the sidecar has the hub's answer to it.
+        await eventually(lambda: "hub_back" in setup.memory.events())
     away = [fields["kind"] for event, fields in setup.memory.lines if event == "hub_away"]
     assert away == kinds
     assert setup.memory.events().count("hub_back") == 1
@@ -241,7 +243,7 @@ async def test_the_waits_between_attempts_grow_are_jittered_and_are_bounded(setu
     gaps = [b - a for a, b in pairwise(at)]
     for n, gap in enumerate(gaps):
         ceiling = min(BACKOFF_MAX_S, 2.0**n)
-        slack_s = 10.0  # 0.1 real seconds of a busy machine
+        slack_s = 50.0  # half a real second of a busy machine
         assert ceiling / 2 * 0.9 <= gap <= ceiling + slack_s, (n, gaps)
 
 
@@ -283,6 +285,7 @@ async def test_with_the_hub_away_at_start_the_last_good_config_goes_on(setup: Se
         await eventually(lambda: "hub_away" in setup.memory.events())
         await setup.hub.start(port=port)
         await eventually(lambda: setup.report == ("APPLIED", etag))
+        await eventually(lambda: "hub_back" in setup.memory.events())
     assert setup.memory.events() == ["config_applied", "hub_away", "hub_back"]
     assert setup.memory.lines[1][1]["kind"] == "unreachable"
     assert (setup.hub.polls[0].if_none_match, setup.hub.polls[0].prefer) == (etag, "wait=0")

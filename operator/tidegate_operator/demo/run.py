@@ -14,6 +14,7 @@ import time
 import webbrowser
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -162,7 +163,11 @@ class _Demo:
         self._hand_over(*result)
 
     async def _play_in(self, world: World) -> tuple[Figures, str]:
-        self._console.print(f"Status page: {world.page}", markup=False, highlight=False)
+        say = _say(self._console)
+        say(f"Status page: {world.page}")
+        say(f"Beside it:   export KUBECONFIG={world.run_dir / 'kubeconfig'}")
+        program = sys.argv[0] if Path(sys.argv[0]).name == "tidegate" else "tidegate"
+        say(f"             {program} explain chat -n shop")
         await self._bring_up(world)
         script, clock = self._script, self._clock
         soon = clock.now() + TRAFFIC_START_S * clock.speed
