@@ -278,11 +278,17 @@ def _budget_change(effect: _Effect, told: Rung) -> Change:
     )
 
 
+def _spelled(name: str) -> str:
+    """``budget day of acme`` for ``day/acme``, ``budget day`` for ``day/``."""
+    budget, _, key = name.partition("/")
+    return f"budget {budget} of {key}" if key else f"budget {budget}"
+
+
 def _reset(name: str, told: Rung) -> Change:
     return Change(
         action="Recover",
         reason=Reason.BUDGET_RESET,
-        message=f"budget {name.rstrip('/')}: usage is below every action again",
+        message=f"{_spelled(name)}: below every action again, by a new window or a new limit",
         before=str(told),
         after=str(Rung.NONE),
         subject=name,

@@ -297,7 +297,7 @@ def _reason_up(rules: ScalingRules, inputs: Inputs, need: _Need, target: int) ->
 def _message(rules: ScalingRules, inputs: Inputs, need: _Need, steps: _Steps) -> str:
     """Such as ``demand 12.1 rps needs 4 pods; forecast 19.4 rps (q0.95, next 6 min) needs 6: 4 ->
     6``."""
-    text = f"demand {need.rps:.1f} rps needs {need.reactive} pods"
+    text = f"demand {need.rps:.1f} rps needs {need.reactive} pod{'s' * (need.reactive != 1)}"
     if need.forecast is not None and inputs.forecast is not None:
         minutes = inputs.forecast.horizon_s / 60.0
         text += (
