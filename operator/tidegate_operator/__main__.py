@@ -8,10 +8,16 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 
 from tidegate_operator.settings import InvalidSettingError, Settings
 from tidegate_wire.clock import Clock, InvalidClockError
+
+_ROLES = {
+    "reconcile": "tidegate_operator.handlers.main",
+    "hub": "tidegate_operator.hub.main",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,11 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InvalidSettingError, InvalidClockError) as error:
         print(f"tidegate-operator: {error}", file=sys.stderr)
         return 2
-    if arguments.role == "hub":
-        from tidegate_operator.hub.main import run
-    else:
-        from tidegate_operator.handlers.main import run
-    return run(settings, clock)
+    try:
+        run = import_module(_ROLES[arguments.role]).run
+    except ModuleNotFoundError as error:
+        print(
+            f'tidegate-operator: needs the package {error.name}: pip install "tidegate[operator]"',
+            file=sys.stderr,
+        )
+        return 2
+    code: int = run(settings, clock)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,10 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-import typer
-from rich.console import Console
-
 from tidegate_operator.cli.faults import MissingPartError, UserError
+
+try:
+    import typer
+    from rich.console import Console
+except ModuleNotFoundError as missing:
+    sys.exit(f'tidegate needs the package {missing.name}: pip install "tidegate[cli]"')
 
 COMMANDS = {
     "status": "How policies stand: phase, model, demand, forecast, replicas, budgets.",
