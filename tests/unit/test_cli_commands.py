@@ -52,7 +52,7 @@ def test_overview() -> None:
         "NAMESPACE  NAME  MODE     PHASE    MODEL      REQ/S  AHEAD  READY  WANTED  BUDGET  "
         "WHAT IS GOING ON\n"
         "shop       chat  Enforce  Blocked  llama-70b   13.4   16.8      5       7    100%  "
-        "Tenant research is blocked; the rest is normal.\n"
+        "Tenant research is blocked, search is warned; the rest is normal.\n"
         "lab        new   Shadow   New      -              -      -      -       -       -  "
         "The operator has not looked at this policy yet; it does so within a\n"
         "                                                                                   "
@@ -64,7 +64,7 @@ def test_detail_says_everything_once() -> None:
     text = told(screens.detail(policy(), NOW))
     for line in (
         "shop/chat  Blocked  Enforce  Deployment/llama",
-        "Tenant research is blocked; the rest is normal.",
+        "Tenant research is blocked, search is warned; the rest is normal.",
         "Demand      13.4 req/s (Present)",
         "Forecast    at most 16.8 req/s within 6 min",
         "Replicas    5 ready, 7 wanted (demand calls for 6, forecast for 7)",
@@ -82,7 +82,7 @@ def test_detail_says_everything_once() -> None:
 def test_explain_shows_inputs_forecast_reactive_value_and_clamps() -> None:
     assert told(screens.explanation(policy(), NOW)).splitlines()[:14] == [
         "shop/chat  Blocked  Enforce",
-        "Tenant research is blocked; the rest is normal.",
+        "Tenant research is blocked, search is warned; the rest is normal.",
         "",
         "10:23:50  ScaleUp  6 → 7  ForecastAboveCapacity",
         "    forecast: 16.8 requests/s within 6m0s need 8 pods; demand now: 6",

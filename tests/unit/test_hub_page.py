@@ -108,7 +108,7 @@ async def test_a_policy_in_full() -> None:
         html = await page.text("/p/shop/chat")
         well_formed(html)
         for words in (
-            "Tenant research is blocked; the rest is normal.",
+            "Tenant research is blocked, search is warned; the rest is normal.",
             "2,004,118 of 2,000,000 tokens",
             "211.42 of 900",
             "in 13 h 36 min",

@@ -86,15 +86,17 @@ def _degraded(policy: Manifest, status: Manifest) -> str:
 
 def _tenants(off: Sequence[Manifest]) -> str:
     verbs = {"Block": "blocked", "Switch": "moved to another model", "Warn": "warned"}
+    groups = []
     for rung, verb in verbs.items():
         names = [str(t.get("name")) for t in off if t.get("rung") == rung]
         if names:
-            shown = ", ".join(names[:3]) + (
-                f" and {len(names) - 3} more" if len(names) > 3 else ""
-            )
-            who, be = ("Tenant", "is") if len(names) == 1 else ("Tenants", "are")
-            return f"{who} {shown} {be} {verb}; the rest is normal."
-    return f"{len(off)} tenants are off the normal rung."
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            be = "is" if len(names) == 1 else "are"
+            groups.append((len(names), f"{', '.join(names[:3])}{more} {be} {verb}"))
+    if not groups:
+        return f"{len(off)} tenants are off the normal rung."
+    who = "Tenant" if groups[0][0] == 1 else "Tenants"
+    return f"{who} {', '.join(text for _, text in groups)}; the rest is normal."
 
 
 def _demand(status: Manifest) -> str:
