@@ -26,11 +26,11 @@ from tidegate_operator.decide.words import (
 FORECAST_MAX_AGE_S = 180.0
 """A forecast is made every minute; three missed ones make it stale."""
 LOW_COVERAGE = 0.85
-"""A 0.95 quantile that held less often than this is not to be leaned on (forecasting.md,
-calibration)."""
+"""A 0.95 quantile that held less often than this is not to be leaned on
+(docs/forecasting.md)."""
 CAUTIOUS_UTILIZATION = 0.6
 """What observed demand may fill of the capacity while the forecast's coverage is low
-(forecasting.md)."""
+(docs/forecasting.md)."""
 _UNSEEN_S = 120.0
 """After so long without a decision the stabilisation window counts as unseen, and begins anew."""
 
@@ -178,7 +178,7 @@ def _pods(rules: ScalingRules, demand: Demand, rps: float, utilization: float) -
 
 def _forecast_pods(rules: ScalingRules, demand: Demand, rps: float) -> int:
     """Pods for rps / rho: the margin is on the load, since the quantile is of the very peak
-    (forecasting.md)."""
+    (docs/forecasting.md)."""
     return _pods(rules, demand, rps / rules.forecast_utilization, 1.0)
 
 

@@ -127,7 +127,7 @@ class ScalingRules:
     wait_percentile: float = 0.90
     """Share of requests that must not wait longer."""
     reactive_utilization: float = 0.8
-    """Share of capacity that observed demand may fill (forecasting.md: reactive at 0.8)."""
+    """Share of capacity that observed demand may fill (docs/forecasting.md)."""
     forecast_utilization: float = 0.95
     """Share of capacity that a forecast quantile may fill (rho = .95)."""
     quantile: float = 0.95
