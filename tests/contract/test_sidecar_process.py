@@ -82,6 +82,7 @@ async def test_it_serves_measures_and_says_nothing_of_what_was_asked(
         sidecar.terminate()
         assert await sidecar.exit_code() == 0
     assert sidecar.events() == ["started", "draining", "stopped"]
+    assert sidecar.lines[-1]["unread"] is False
     assert "planted" not in text + str(sidecar.lines)
     assert "plant-a-secret" not in text + str(sidecar.lines)
 

@@ -266,6 +266,21 @@ async def test_a_tenants_budget_warns_then_blocks_that_tenant() -> None:
     assert stage.metric("tidegate_budget_used_ratio", budget="team-day") == pytest.approx(1.2)
 
 
+async def test_what_pods_served_before_the_policy_came_is_not_in_its_budget() -> None:
+    stage = Stage(policy(**TENANTS))
+    stage.tenant = "acme"
+    stage.tokens = 5_000  # a pod, five whole limits, before the first look
+    await stage.tick(1, rps=1.0)
+    assert stage.status()["phase"] == "Normal"
+    stage.tokens = 5_420
+    await stage.tick(1, rps=1.0)
+    assert stage.status()["phase"] == "Warned"
+    stage.add_pod("late")  # new to the ledger, which has begun: it counts whole
+    stage.arrived["late"] = 0
+    await stage.tick(1, rps=1.0)
+    assert stage.status()["phase"] == "Blocked"
+
+
 async def test_shadow_gives_no_orders() -> None:
     stage = Stage(policy(mode="Shadow", degrade=DEGRADE))
     await stage.tick(4, rps=4.0)

@@ -44,6 +44,20 @@ def test_a_look_gives_what_the_counters_grew_by() -> None:
     assert ledger.totals() == Usage(ended=4, tokens_in=40, tokens_out=80, cost=1.0)
 
 
+def test_an_adopted_process_counts_from_where_it_stands() -> None:
+    ledger, pod = Ledger(), CountingSidecar()
+    assert not ledger.begun
+    ledger.adopt(pod.serve(1000), NOON)
+    assert ledger.begun
+    assert ledger.totals() == Usage()
+    assert used(ledger, NOON) == {"day/": (0, 0.0)}
+    assert ledger.look(pod.serve(2), NOON + 15).tokens == 60
+    assert ledger.totals().tokens == 60
+    restored = Ledger(json.loads(json.dumps(ledger.to_state())))
+    assert restored.begun
+    assert restored.look(pod.serve(1), NOON + 30).tokens == 30
+
+
 def test_a_process_that_starts_anew_counts_from_zero() -> None:
     ledger = Ledger()
     ledger.look(CountingSidecar(boot="a").serve(5), NOON)
