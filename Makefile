@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check e2e bench lock clean
+.PHONY: help setup setup-dev demo test check e2e images bench lock clean
 
 help:  ## What can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,8 +19,11 @@ test: setup-dev  ## Unit and contract tests
 check: setup-dev  ## ruff, mypy --strict, import-linter
 	@scripts/check $(ARGS)
 
-e2e: setup-dev  ## The whole demo under test, operator killed in the middle of it
+e2e: setup-dev  ## The demo as a whole, then everything on a real Kubernetes (KUBECONFIG, or ../shared/cluster)
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+images:  ## Container images, by docker, podman or buildah (PREFIX=registry/team/ PUSH=1)
+	@scripts/images
 
 bench: setup-dev  ## The sidecar's CPU per request beside nginx's and Envoy's
 	@scripts/setup $(VENV) bench $(PYTHON)

@@ -43,6 +43,10 @@ class Told:
     def was(self, stats: SidecarStats) -> None:
         self._last = stats
 
+    def policy_gone(self) -> None:
+        """Whoever read did so for a policy; with it goes the wait for the reader's return."""
+        self._last = None
+
     @property
     def anyone(self) -> bool:
         """Whether somebody ever read."""

@@ -22,6 +22,7 @@ from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.proxy import Proxy
 from tidegate_sidecar.settings import Address, InvalidSettingError, SidecarSettings
 from tidegate_wire.clock import Clock
+from tidegate_wire.config import SidecarConfig
 from tidegate_wire.stats import SidecarStats
 
 FIRST_CONFIG_REAL_S = 3.0
@@ -59,7 +60,7 @@ class _Sidecar:
             local_upstream=settings.upstream, clock=clock, meter=self._meter, loop=self._loop
         )
         self._in_force = ConfigInForce(
-            apply=self._proxy.configure,
+            apply=self._apply,
             failed=self._meter.failures,
             log=log,
             state_dir=settings.state_dir,
@@ -67,10 +68,17 @@ class _Sidecar:
         self._agent = self._choose_agent()
         self._on_exit = AsyncExitStack()
         self._told = Told(self._stats)
+        self._has_policy = False
         self._loop.set_exception_handler(Uncaught(log, self._meter.failures))
         self._asked, self._hurried = asyncio.Event(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal)
+
+    def _apply(self, config: SidecarConfig) -> None:
+        had_policy, self._has_policy = self._has_policy, bool(config.policy)
+        self._proxy.configure(config)
+        if had_policy and not config.policy:
+            self._told.policy_gone()
 
     async def stand_up(self) -> None:
         settings = self._settings

@@ -17,6 +17,17 @@ INJECT = f"{GROUP}/inject"
 StatefulSet: ``"true"``."""
 PORT = f"{GROUP}/port"
 """Annotation: the app's container port (name or number) that the sidecar stands in front of."""
+CPU_REQUEST = f"{GROUP}/cpu-request"
+"""Annotation, beside ``PORT``, as the next four: what the sidecar asks of its node; a Kubernetes
+quantity such as ``100m``."""
+CPU_LIMIT = f"{GROUP}/cpu-limit"
+MEMORY_REQUEST = f"{GROUP}/memory-request"
+MEMORY_LIMIT = f"{GROUP}/memory-limit"
+DRAIN_SECONDS = f"{GROUP}/drain-seconds"
+"""Annotation: how long a leaving sidecar still takes new requests, in whole seconds; as long as
+load balancers need to hear that the pod leaves."""
+OPTIONS = (PORT, CPU_REQUEST, CPU_LIMIT, MEMORY_REQUEST, MEMORY_LIMIT, DRAIN_SECONDS)
+"""Annotations that say how, once ``INJECT`` has said that."""
 STATUS = f"{GROUP}/status"
 """Annotation that the webhook leaves on an injected pod: ``{"version", "ports"}`` as JSON."""
 COPIED = f"{GROUP}/inject-copied"
@@ -103,6 +114,7 @@ class Metric(StrEnum):
     POLICY_TOKENS = "tidegate_policy_tokens_total"
     RECONCILE_DURATION = "tidegate_reconcile_duration_seconds"
     RECONCILE_SKIPPED = "tidegate_reconcile_skipped_total"
+    PODS_WITHOUT_SIDECAR = "tidegate_policy_pods_without_sidecar"
     WEBHOOK_REVIEWS = "tidegate_webhook_reviews_total"
     CONFIG_POLLS = "tidegate_config_polls"
 

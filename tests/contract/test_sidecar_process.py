@@ -198,6 +198,24 @@ async def test_it_lingers_until_its_last_counters_were_read(
         assert await sidecar.exit_code() == 0
 
 
+async def test_with_its_policy_gone_it_owes_nobody_a_look(
+    server: ModelServer, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Else a namespace that is being deleted would wait for the whole grace period of each pod."""
+    file = tmp_path / "config.json"
+    file.write_bytes(BIG.to_json())
+    env = {"TIDEGATE_DRAIN_ACCEPT_S": "0", "TIDEGATE_LINGER_S": "600"}
+    flags = ("--upstream", server.url, "--config", str(file))
+    async with SidecarProcess(*flags, env=env) as sidecar:
+        await stats(http, sidecar)
+        assert await chat(http, sidecar) == 200
+        file.write_bytes(SidecarConfig().to_json())
+        await eventually(lambda: sidecar.events().count("config_applied") == 2)
+        sidecar.terminate()
+        assert await sidecar.exit_code() == 0
+    assert sidecar.lines[-1]["unread"] is False
+
+
 async def test_its_waits_follow_the_clock_that_it_is_given(
     server: ModelServer, http: aiohttp.ClientSession
 ) -> None:

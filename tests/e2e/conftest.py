@@ -1,0 +1,44 @@
+"""What the tests on a real Kubernetes stand on.
+
+Law: where no cluster can be had these tests fail and say why; none is skipped.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from real_cluster import Cluster, find_cluster, helm_install, load_images, namespace
+
+QUICK = ("--set", "settings.tick_s=3")
+"""A tick of three seconds instead of fifteen: what is tested is what happens, not how long one
+waits for it."""
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """A cluster whose node has our images."""
+    try:
+        found = find_cluster(os.environ)
+    except LookupError as error:
+        pytest.fail(str(error))
+    load_images(os.environ)
+    return found
+
+
+@pytest.fixture(scope="session")
+def tidegate(cluster: Cluster) -> Cluster:
+    """The cluster with Tidegate on it, by its chart."""
+    cluster.kubectl("apply", "--server-side", "-f", "crds/")
+    helm_install(cluster, *QUICK)
+    return cluster
+
+
+@pytest.fixture
+def space(tidegate: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own that enforces Pod Security ``restricted``."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:50].rstrip("-")
+    with namespace(tidegate, name, RESTRICTED) as made:
+        yield made
