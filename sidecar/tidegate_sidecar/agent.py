@@ -6,9 +6,10 @@ spell without the hub is one line in the log for each kind of trouble, not one f
 
 import asyncio
 import random
+import socket
 import ssl
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import aiohttp
 
@@ -29,6 +30,10 @@ GRACE_REAL_S = 10.0
 """Real seconds past HOLD_S until a poll is given up, and for each shorter call: safety of I/O, not
 product time.
 """
+SILENT_REAL_S = 5
+"""Without a packet for so long the hub's kernel is asked whether it is still there, three times.
+A hub whose pod has gone with its network answers nothing, and the poll would be held in vain."""
+SILENT_ASKS = 3
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 """A ConfigMap holds 1 MiB at most; more is not a config."""
 FILE_LOOK_S = 1.0
@@ -79,7 +84,7 @@ class HubAgent:
         self.tried = asyncio.Event()
 
     async def run(self) -> NoReturn:
-        connector = aiohttp.TCPConnector(ssl=self._tls, limit=2)
+        connector = aiohttp.TCPConnector(ssl=self._tls, limit=2, socket_factory=open_socket)
         async with aiohttp.ClientSession(
             self._settings.hub_url, connector=connector, cookie_jar=aiohttp.DummyCookieJar()
         ) as session:
@@ -202,6 +207,24 @@ class FileAgent:
             return
         self._seen = seen
         await self._in_force.offer(raw, source="file")
+
+
+def open_socket(address: tuple[Any, ...]) -> socket.socket:
+    """A TCP socket that notices within 20 s that its peer is gone (tcp(7))."""
+    family, kind, protocol = address[:3]
+    opened = socket.socket(family, kind, protocol)
+    opened.setblocking(False)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", SILENT_REAL_S),
+        ("TCP_KEEPINTVL", SILENT_REAL_S),
+        ("TCP_KEEPCNT", SILENT_ASKS),
+        # What was sent but not acknowledged has its own, much longer patience.
+        ("TCP_USER_TIMEOUT", SILENT_REAL_S * (SILENT_ASKS + 1) * 1000),
+    ):
+        if hasattr(socket, option):  # Linux has them all; a laptop's system may not
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return opened
 
 
 def _trust(settings: SidecarSettings) -> ssl.SSLContext | bool:

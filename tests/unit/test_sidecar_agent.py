@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +16,7 @@ import pytest
 
 import selfmade_ca
 from hub import FakeHub, eventually
-from tidegate_sidecar.agent import BACKOFF_MAX_S, PACE_S, FileAgent, HubAgent
+from tidegate_sidecar.agent import BACKOFF_MAX_S, PACE_S, FileAgent, HubAgent, open_socket
 from tidegate_sidecar.inforce import ConfigInForce
 from tidegate_sidecar.settings import InvalidSettingError, SidecarSettings
 from tidegate_wire.clock import Clock
@@ -478,3 +480,18 @@ class TestFile:
         await eventually(lambda: own.memory.applied == [CHEAP, SWITCHED], within_s=5.0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems spell these options otherwise")
+def test_a_hub_that_went_without_a_word_is_noticed_within_20_s() -> None:
+    """A poll is held for 55 s, in which nothing is sent that could fail."""
+    with open_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as opened:
+        options = [
+            opened.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        ]
+        assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        unacknowledged_ms = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    idle_s, interval_s, asks = options
+    assert idle_s + interval_s * asks <= 20
+    assert 0 < unacknowledged_ms <= 20_000
