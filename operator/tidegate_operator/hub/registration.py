@@ -1,7 +1,9 @@
 """What the API server is told of the webhook, and the Secret that its certificate lives in.
 
-Law: the hub makes and mends both by itself, and writes only where something differs. Several hubs
-may try at once: whoever is late (409) reads again and agrees.
+Law: written only where something differs. The Secret is the hub's own. The registration is too,
+unless something else keeps it (Helm, Argo CD: ``webhook_create`` off): then the hub fills in its
+CA and touches nothing else. Several hubs may try at once: whoever is late (409) reads again and
+agrees.
 """
 
 import base64
@@ -10,11 +12,10 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from tidegate_operator.cluster.client import ApiError, Object
+from tidegate_operator.cluster.client import Api, ApiError, Object
 from tidegate_operator.hub.certs import Bundle, InvalidBundleError, issue, renewed
-from tidegate_operator.hub.kube import Kube
 from tidegate_operator.settings import Settings
-from tidegate_wire.names import COPIED, INJECT, PATH_MUTATE
+from tidegate_wire.names import GROUP, INJECT, PATH_MUTATE
 
 SECRET = "tidegate-hub-tls"
 CONFIGURATION = "tidegate"
@@ -43,7 +44,7 @@ def serving_hosts(settings: Settings) -> list[str]:
     return hosts + [host for url in urls if url and (host := urlsplit(url).hostname)]
 
 
-async def ensure_bundle(kube: Kube, settings: Settings, now: datetime) -> Bundle:
+async def ensure_bundle(kube: Api, settings: Settings, now: datetime) -> Bundle:
     """The certificate that every hub serves; made or renewed where need be."""
     hosts = serving_hosts(settings)
 
@@ -82,8 +83,12 @@ def _secret(settings: Settings, bundle: Bundle, found: Object | None = None) -> 
     }
 
 
-async def ensure_webhooks(kube: Kube, settings: Settings, ca_pem: str) -> None:
-    """The MutatingWebhookConfiguration as it should be."""
+async def ensure_webhooks(kube: Api, settings: Settings, ca_pem: str) -> None:
+    """The MutatingWebhookConfiguration as it should be; ``ApiError`` where somebody else is to
+    make it and has not."""
+    if not settings.webhook_create:
+        await _ensure(kube, _CONFIGURATIONS, CONFIGURATION, lambda found: _trusting(found, ca_pem))
+        return
     desired = webhook_configuration(settings, ca_pem)
 
     def wanted(found: Object | None) -> Object | None:
@@ -96,8 +101,32 @@ async def ensure_webhooks(kube: Kube, settings: Settings, ca_pem: str) -> None:
     await _ensure(kube, _CONFIGURATIONS, CONFIGURATION, wanted)
 
 
+def _trusting(found: Object | None, ca_pem: str) -> Object | None:
+    """``found`` with our CA in each entry; ``None`` where it has it.
+
+    It is sent back whole with its resourceVersion, not as a server-side apply of the CA alone.
+    Either way the API server notes as ours only the fields that change, here each ``caBundle``:
+    a Helm upgrade (three-way merge or server-side apply) and an Argo CD sync, whose manifests
+    have none, neither take it out nor find a conflict. But an applied ``caBundle`` outlives the
+    entry that an upgrade takes away, and what is left, a stub, has the API server refuse the
+    upgrade (tried on 1.36); one that came by PUT goes with its entry.
+    """
+    if found is None:
+        missing = (
+            f"MutatingWebhookConfiguration {CONFIGURATION} does not exist, so no pod gets a "
+            "sidecar: install it with the chart, or let the hub (TIDEGATE_WEBHOOK_CREATE=true)"
+        )
+        raise ApiError(404, "NotFound", missing)
+    ca = base64.b64encode(ca_pem.encode()).decode()
+    entries = [
+        {**entry, "clientConfig": {**(entry.get("clientConfig") or {}), "caBundle": ca}}
+        for entry in found.get("webhooks") or []
+    ]
+    return None if entries == (found.get("webhooks") or []) else {**found, "webhooks": entries}
+
+
 async def _ensure(
-    kube: Kube, path: str, name: str, wanted: Callable[[Object | None], Object | None]
+    kube: Api, path: str, name: str, wanted: Callable[[Object | None], Object | None]
 ) -> Object:
     for _ in range(ATTEMPTS):
         found: Object | None
@@ -131,8 +160,12 @@ def covers(live: Any, desired: Any) -> bool:
 
 
 def webhook_configuration(settings: Settings, ca_pem: str) -> Object:
-    """One entry for each way of asking, since a selector can say "and" but not "or"."""
-    ca = base64.b64encode(ca_pem.encode()).decode()
+    """One entry for each way of asking, since a selector can say "and" but not "or".
+
+    What the API server would add by itself is spelled out, so that whoever compares the live
+    object with this one finds no difference. ``ca_pem`` empty: no ``caBundle``, as in the chart.
+    """
+    trust = {"caBundle": base64.b64encode(ca_pem.encode()).decode()} if ca_pem else {}
     not_out = {"key": INJECT, "operator": "NotIn", "values": ["false"]}
     elsewhere = {"key": _NAME_LABEL, "operator": "NotIn", "values": [*_SYSTEM, settings.namespace]}
     anywhere = {"matchExpressions": [elsewhere, not_out]}
@@ -142,12 +175,14 @@ def webhook_configuration(settings: Settings, ca_pem: str) -> Object:
         return {
             "name": f"{name}.tidegate.io",
             "admissionReviewVersions": ["v1"],
-            "clientConfig": {**_where(settings, path), "caBundle": ca},
+            "clientConfig": {**_where(settings, path), **trust},
             "rules": rules,
             "failurePolicy": "Ignore",
+            "matchPolicy": "Equivalent",
             "timeoutSeconds": TIMEOUT_S,
             "sideEffects": "None",
             "reinvocationPolicy": "IfNeeded",
+            "objectSelector": {},
             **selectors,
         }
 
@@ -184,7 +219,13 @@ def webhook_configuration(settings: Settings, ca_pem: str) -> Object:
                 PATH_MUTATE,
                 _WORKLOADS,
                 namespaceSelector=anywhere,
-                matchConditions=[_ANNOTATED_WORKLOAD],
+                matchConditions=[_WORKLOAD_OF_OURS],
+            ),
+            entry(
+                "workloads-of-namespaces",
+                in_namespace,
+                _WORKLOADS,
+                namespaceSelector=asking,
             ),
         ],
     }
@@ -199,7 +240,13 @@ def _where(settings: Settings, path: str) -> Object:
 
 
 _PODS: list[Object] = [
-    {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}
+    {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "resources": ["pods"],
+        "operations": ["CREATE"],
+        "scope": "Namespaced",
+    }
 ]
 _WORKLOADS: list[Object] = [
     {
@@ -207,6 +254,7 @@ _WORKLOADS: list[Object] = [
         "apiVersions": ["v1"],
         "resources": ["deployments", "statefulsets"],
         "operations": ["CREATE", "UPDATE"],
+        "scope": "Namespaced",
     }
 ]
 _ANNOTATED_POD = {
@@ -217,13 +265,18 @@ _ANNOTATED_POD = {
         f"object.metadata.annotations['{INJECT}'] == 'true'"
     ),
 }
-# The second half lets the annotation be taken off again: what was copied must follow.
-_ANNOTATED_WORKLOAD = {
-    "name": "annotated-or-copied",
-    "expression": (
-        f"(has(object.metadata.annotations) && '{INJECT}' in object.metadata.annotations) || "
-        "(has(object.spec.template.metadata) && "
-        "has(object.spec.template.metadata.annotations) && "
-        f"'{COPIED}' in object.spec.template.metadata.annotations)"
+# Any name of ours, also one that doesn't exist: whoever mistypes one is told at once. What was
+# copied to the template counts too, since it must follow when the original is taken off.
+_OURS = f"exists(k, k.startsWith('{GROUP}/'))"
+_WORKLOAD_OF_OURS = {
+    "name": "names-of-ours",
+    "expression": " || ".join(
+        f"({' && '.join(f'has({part})' for part in parts)} && {parts[-1]}.{_OURS})"
+        for parts in (
+            ("object.metadata.annotations",),
+            ("object.metadata.labels",),
+            ("object.spec.template.metadata", "object.spec.template.metadata.annotations"),
+            ("object.spec.template.metadata", "object.spec.template.metadata.labels"),
+        )
     ),
 }

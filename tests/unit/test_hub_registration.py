@@ -1,0 +1,94 @@
+"""The webhook's registration: whose it is, what the hub writes of it, and what it leaves alone."""
+
+import copy
+
+import pytest
+
+from fake_cluster import FakeApi
+from tidegate_operator.cluster.client import ApiError, Object
+from tidegate_operator.hub.registration import ensure_webhooks, webhook_configuration
+from tidegate_operator.settings import Settings
+
+LIST = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+PATH = f"{LIST}/tidegate"
+KEPT = Settings(webhook_create=False)
+"""Something else keeps the registration."""
+OWN = Settings()
+
+
+def kept() -> Object:
+    """As a chart makes it, with marks of those that keep it."""
+    made = webhook_configuration(KEPT, "")
+    made["metadata"] |= {
+        "resourceVersion": "7",
+        "labels": {"app.kubernetes.io/managed-by": "Helm"},
+        "annotations": {"argocd.argoproj.io/tracking-id": "a"},
+    }
+    return made
+
+
+def without_ca(registration: Object) -> Object:
+    bare = copy.deepcopy(registration)
+    bare["metadata"].pop("resourceVersion", None)
+    for entry in bare["webhooks"]:
+        entry["clientConfig"].pop("caBundle", None)
+    return bare
+
+
+def cas(registration: Object) -> set[str | None]:
+    return {entry["clientConfig"].get("caBundle") for entry in registration["webhooks"]}
+
+
+async def test_a_registration_that_something_else_keeps_gets_the_ca_and_nothing_else() -> None:
+    api = FakeApi()
+    api.put(PATH, kept())
+    await ensure_webhooks(api, KEPT, "new")
+    assert cas(api.objects[PATH]) == {"bmV3"}
+    assert without_ca(api.objects[PATH]) == without_ca(kept())
+
+
+async def test_what_others_change_in_it_stays() -> None:
+    api = FakeApi()
+    theirs = kept()
+    theirs["webhooks"][0] |= {"timeoutSeconds": 9, "failurePolicy": "Fail"}
+    del theirs["webhooks"][3]
+    api.put(PATH, theirs)
+    await ensure_webhooks(api, KEPT, "new")
+    assert without_ca(api.objects[PATH]) == without_ca(theirs)
+
+
+async def test_a_registration_that_has_the_ca_is_not_written() -> None:
+    api = FakeApi()
+    api.put(PATH, kept())
+    await ensure_webhooks(api, KEPT, "new")
+    await ensure_webhooks(api, KEPT, "new")
+    assert len(api.writes) == 1
+
+
+async def test_an_old_ca_is_replaced() -> None:
+    api = FakeApi()
+    api.put(PATH, webhook_configuration(KEPT, "old"))
+    await ensure_webhooks(api, KEPT, "new")
+    assert cas(api.objects[PATH]) == {"bmV3"}
+
+
+async def test_one_that_is_missing_is_not_made_and_the_error_says_what_to_do() -> None:
+    api = FakeApi()
+    with pytest.raises(ApiError, match=r"tidegate does not exist.*TIDEGATE_WEBHOOK_CREATE"):
+        await ensure_webhooks(api, KEPT, "new")
+    assert not api.objects
+    assert not api.writes
+
+
+async def test_without_a_keeper_the_hub_makes_and_mends_the_whole() -> None:
+    api = FakeApi()
+    await ensure_webhooks(api, OWN, "new")
+    made = copy.deepcopy(api.objects[PATH])
+    del api.objects[PATH]["webhooks"][0]
+    await ensure_webhooks(api, OWN, "new")
+    assert api.objects[PATH]["webhooks"] == made["webhooks"]
+
+
+def test_an_entry_s_name_is_its_own() -> None:
+    names = [entry["name"] for entry in webhook_configuration(OWN, "")["webhooks"]]
+    assert len(names) == len(set(names))
