@@ -32,8 +32,15 @@ async def test_a_pod_goes_gracefully_then_for_good(kube: Kube, space: str) -> No
     (await kube.delete(f"{space}/pods/p", {"gracePeriodSeconds": 0})).ok()
     assert (await kube.get(f"{space}/pods/p")).status == 404
     async with kube.watch(f"{space}/pods", resourceVersion=start) as events:
-        kinds = [kind for kind, _ in await events.take(3)]
-    assert kinds == ["MODIFIED", "MODIFIED", "DELETED"]
+        seen = [await events.next() for _ in range(4)]
+    told = [(e["type"], e["object"]["metadata"]) for e in seen if e is not None]
+    assert [(kind, metadata["deletionGracePeriodSeconds"]) for kind, metadata in told] == [
+        ("MODIFIED", 30),
+        ("MODIFIED", 5),
+        ("MODIFIED", 0),
+        ("DELETED", 0),
+    ]
+    assert {metadata["generation"] for _, metadata in told} == {2}
 
 
 async def test_a_precondition_protects_a_namesake(kube: Kube, space: str) -> None:

@@ -74,7 +74,7 @@ async def test_a_policy_is_applied_shown_changed_and_deleted(kubectl: Shell) -> 
         pytest.param(
             "minReplicas: 1",
             "minReplicas: 11",
-            'spec.scaling.minReplicas: Invalid value: "object": must be at most maxReplicas (10)',
+            "spec.scaling.minReplicas: Invalid value: must be at most maxReplicas (10), was: 11",
             id="a broken rule",
         ),
         pytest.param(

@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import ssl
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 HISTORY = 200
 """Short in the emulator, so that forgetting is quick to reach."""
 GROUP = "contract.tidegate.io"
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 PATIENCE_S = 30.0
 Object = dict[str, Any]
 
@@ -59,8 +61,16 @@ class Answer:
 class Kube:
     """A client that hides nothing."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, emulator: KubeApi | None) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        stranger: aiohttp.ClientSession,
+        url: str,
+        emulator: KubeApi | None,
+    ) -> None:
         self.session = session
+        self.stranger = stranger
+        """Without credentials of its own: a client certificate would outweigh any token."""
         self.url = url
         self.emulator = emulator
         """None when a real server answers."""
@@ -74,15 +84,22 @@ class Kube:
         content_type: str = "application/json",
         headers: dict[str, str] | None = None,
         query: Mapping[str, str] | None = None,
+        token: str | None = None,
     ) -> Answer:
+        """``token``: who asks, instead of the administrator."""
         data = None if body is None else json.dumps(body).encode()
         sent = {"Content-Type": content_type, **(headers or {})}
-        async with self.session.request(
+        session = self.session
+        if token is not None:
+            session, sent["Authorization"] = self.stranger, f"Bearer {token}"
+        async with session.request(
             method, self.url + path, data=data, headers=sent, params=query
         ) as answer:
             raw = await answer.read()
             warnings = [_unquote(each) for each in answer.headers.getall("Warning", [])]
-            return Answer(answer.status, json.loads(raw) if raw else None, warnings)
+            is_json = answer.content_type == "application/json"
+            found = json.loads(raw) if raw and is_json else raw.decode() or None
+            return Answer(answer.status, found, warnings)
 
     async def get(self, path: str, **query: str) -> Answer:
         return await self.call("GET", path, query=query)
@@ -162,31 +179,45 @@ async def connect() -> AsyncIterator[Kube]:
     """The server under test: the one of the kubeconfig, or an emulator of its own."""
     path = os.environ.get(KUBECONFIG_VARIABLE)
     if path:
-        url, headers, tls = _read_kubeconfig(Path(path))
-        connector = aiohttp.TCPConnector(ssl=tls)
-        async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
-            yield Kube(session, url, None)
+        url, headers, tls, plain_tls = _read_kubeconfig(Path(path))
+        async with (
+            aiohttp.ClientSession(
+                headers=headers, connector=aiohttp.TCPConnector(ssl=tls)
+            ) as session,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=plain_tls)) as stranger,
+        ):
+            yield Kube(session, stranger, url, None)
         return
     api = KubeApi(Clock(), seed=1, history=HISTORY)
     url = await api.start()
     headers = {"Authorization": f"Bearer {api.admin_token}"}
     try:
-        async with aiohttp.ClientSession(headers=headers) as session:
-            yield Kube(session, url, api)
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            aiohttp.ClientSession() as stranger,
+        ):
+            yield Kube(session, stranger, url, api)
     finally:
         await api.stop()
 
 
-def _read_kubeconfig(path: Path) -> tuple[str, dict[str, str], ssl.SSLContext | bool]:
+_Tls = ssl.SSLContext | bool
+
+
+def _read_kubeconfig(path: Path) -> tuple[str, dict[str, str], _Tls, _Tls]:
+    """(URL, headers, TLS with the client's certificate if it has one, TLS without)."""
     config = yaml.safe_load(path.read_text())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
     if not cluster["server"].startswith("https"):
-        return cluster["server"], headers, False
+        return cluster["server"], headers, False, False
     ca = cluster.get("certificate-authority-data")
-    tls = ssl.create_default_context(
-        cadata=base64.b64decode(ca).decode() if ca else None,
-        cafile=cluster.get("certificate-authority"),
+    plain, tls = (
+        ssl.create_default_context(
+            cadata=base64.b64decode(ca).decode() if ca else None,
+            cafile=cluster.get("certificate-authority"),
+        )
+        for _ in range(2)
     )
     if "client-certificate" in user:
         tls.load_cert_chain(user["client-certificate"], user["client-key"])
@@ -198,21 +229,33 @@ def _read_kubeconfig(path: Path) -> tuple[str, dict[str, str], ssl.SSLContext | 
         os.write(handle, pem)
         tls.load_cert_chain(f"/proc/self/fd/{handle}")
         os.close(handle)
-    return cluster["server"], headers, tls
+    return cluster["server"], headers, tls, plain
+
+
+async def define(kube: Kube, definition: Object) -> None:
+    """A kind, served when this returns; what stands already is made equal to the definition."""
+    name, spec = definition["metadata"]["name"], definition["spec"]
+    made = await kube.post(DEFINITIONS, definition)
+    if made.status == 409:
+        made = await kube.patch(f"{DEFINITIONS}/{name}", {"spec": spec})
+    made.ok()
+    version = spec["versions"][0]["name"]
+
+    async def served() -> bool:
+        found = (await kube.get(f"{DEFINITIONS}/{name}")).ok()
+        conditions = found.get("status", {}).get("conditions") or []
+        path = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}"
+        return (
+            any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+            and (await kube.get(path)).status == 200
+        )
+
+    await kube.eventually(served)
 
 
 async def ensure_widgets(kube: Kube) -> None:
     """The custom kind that the suite tries everything on."""
-    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    await kube.post(path, WIDGETS)
-
-    async def established() -> bool:
-        found = (await kube.get(f"{path}/widgets.{GROUP}")).ok()
-        conditions = {c["type"]: c["status"] for c in found["status"].get("conditions", [])}
-        served = (await kube.get(f"/apis/{GROUP}/v1/widgets")).status == 200
-        return conditions.get("Established") == "True" and served
-
-    await kube.eventually(established)
+    await define(kube, WIDGETS)
 
 
 def widget(name: str, /, **spec: Any) -> Object:
@@ -224,8 +267,27 @@ def widget(name: str, /, **spec: Any) -> Object:
     }
 
 
+def lone_definition() -> Object:
+    """The widgets' definition under a name that nobody else uses."""
+    plural = f"w{uuid.uuid4().hex[:8]}s"
+    definition: Object = json.loads(json.dumps(WIDGETS))
+    definition["metadata"]["name"] = f"{plural}.{GROUP}"
+    definition["spec"]["names"] = {"plural": plural, "kind": plural.capitalize()}
+    return definition
+
+
 def config_map(name: str, **labels: str) -> Object:
     return {"metadata": {"name": name, "labels": labels}, "data": {"a": "1"}}
+
+
+def deployment(name: str, replicas: int = 0) -> Object:
+    labels = {"app": name}
+    template = {
+        "metadata": {"labels": labels},
+        "spec": {"containers": [{"name": "app", "image": "app:1"}]},
+    }
+    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+    return {"metadata": {"name": name}, "spec": spec}
 
 
 def pod(**metadata: Any) -> Object:
@@ -241,7 +303,14 @@ _SPEC: Object = {
         "size": {"type": "integer", "minimum": 1, "maximum": 10},
         "replicas": {"type": "integer"},
         "mode": {"type": "string", "enum": ["Slow", "Fast"], "default": "Slow"},
-        "share": {"type": "string", "pattern": "^[0-9]+%$"},
+        "share": {
+            "type": "string",
+            "maxLength": 10,
+            "pattern": "^[0-9]+%$",
+            "x-kubernetes-validations": [
+                {"rule": "self != '0%'", "message": "must be above 0%"},
+            ],
+        },
         "name": {"type": "string", "maxLength": 5},
         "for": {"type": "string", "maxLength": 20},
         "parts": {
@@ -264,7 +333,9 @@ _SPEC: Object = {
             "x-kubernetes-validations": [
                 {
                     "rule": "!has(self.low) || !has(self.high) || self.low <= self.high",
-                    "messageExpression": "'must be at most ' + string(self.high)",
+                    # string(int) is of unknown length, and so beyond what a rule may cost.
+                    "messageExpression": "'must be at most ' + '0123456789'.substring("
+                    "self.high % 10, self.high % 10 + 1)",
                     "message": "must be at most high",
                     "fieldPath": ".low",
                 },
@@ -301,6 +372,7 @@ WIDGETS: Object = {
                 },
                 "additionalPrinterColumns": [
                     {"name": "Mode", "type": "string", "jsonPath": ".spec.mode"},
+                    {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
                 ],
                 "schema": {
                     "openAPIV3Schema": {

@@ -293,7 +293,8 @@ def test_an_update_is_not_blamed_for_what_it_leaves_as_it_was() -> None:
     inner = {"type": "object", "properties": properties, "x-kubernetes-validations": [rule]}
     schema = Schema({"type": "object", "properties": {"spec": inner, "status": inner}})
     old = {"spec": {"low": 5, "high": 3}, "status": {"low": 0}}
-    assert len(schema.validate(old)) == 1, "plain rules come first"
+    fields = [cause.field for cause in schema.validate(old)]
+    assert fields == ["status.low", "spec", "status"], "plain rules come first"
     assert schema.validate(old | {"metadata": {"labels": {}}}, old) == []
     [cause] = schema.validate(old | {"spec": {"low": 6, "high": 3}}, old)
     assert cause.field == "spec"

@@ -33,7 +33,8 @@ class ReadyNode:
             if kind == "DELETED" or self.is_stuck(pod):
                 continue
             if "deletionTimestamp" in metadata:
-                self.store.delete("pods", "default", name, grace_s=0)
+                if metadata["deletionGracePeriodSeconds"]:  # else it is on its way out already
+                    self.store.delete("pods", "default", name, grace_s=0)
             elif not rollouts.is_ready(pod):
                 ready = {"type": "Ready", "status": "True"}
                 status = {"status": {"phase": "Running", "conditions": [ready]}}

@@ -21,7 +21,7 @@ import jsonpointer
 import msgspec
 
 from tidegate_operator.demo.kubeapi.auth import User
-from tidegate_operator.demo.kubeapi.errors import ApiError, Object, internal
+from tidegate_operator.demo.kubeapi.errors import ApiError, Object, forbidden, internal
 from tidegate_operator.demo.kubeapi.kinds import Kind
 from tidegate_operator.demo.kubeapi.matching import labels_of, selector_matches
 from tidegate_operator.demo.kubeapi.rules import (
@@ -40,6 +40,10 @@ network here."""
 
 class WebhookFailedError(Exception):
     """A webhook could not be asked, or gave no usable answer."""
+
+
+class UnknownMatchError(Exception):
+    """Whether a webhook wants to be asked cannot be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,12 @@ class Admission:
             if webhook["failurePolicy"] != "Ignore":
                 raise internal(f'failed calling webhook "{name}": {error}') from error
             _log.warning("failed calling webhook %s, going on without it: %s", name, error)
+            return False
+        except UnknownMatchError as error:
+            if webhook["failurePolicy"] != "Ignore":
+                shown = f'{write.kind.qualified} "{write.name}" is forbidden: {error}'
+                raise forbidden(shown) from error
+            _log.warning("going on without webhook %s: %s", name, error)
             return False
         return True
 
@@ -218,17 +228,22 @@ def _conditions_hold(
         except (InvalidRuleError, RuleFailedError) as error:
             problem = f"matchCondition {condition['name']!r}: {error}"
     if problem is not None:
-        raise WebhookFailedError(problem)
+        raise UnknownMatchError(problem)
     return True
 
 
 def _request(write: Write) -> Object:
     kind = write.kind
     about = {"group": kind.group, "version": kind.version}
+    shown = (
+        {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+        if write.subresource == "scale"
+        else about | {"kind": kind.kind}
+    )
     request: Object = {
-        "kind": about | {"kind": kind.kind},
+        "kind": shown,
         "resource": about | {"resource": kind.plural},
-        "requestKind": about | {"kind": kind.kind},
+        "requestKind": shown,
         "requestResource": about | {"resource": kind.plural},
         "name": write.name,
         "operation": write.operation,

@@ -73,6 +73,8 @@ class Collector:
         spec = definition["spec"]
         rows = [] if gone else kinds_of(definition)
         self._store.kinds.replace_custom(spec["group"], spec["names"]["plural"], rows)
+        for row in rows:
+            self._store.begin_log(row)
 
     def _dependants_of(self, obj: Object) -> Iterator[tuple[Kind, Object]]:
         for key, namespace, name in sorted(

@@ -125,12 +125,12 @@ def openapi(kinds: Kinds, path: str) -> Object | None:
     if path.strip("/") == "openapi/v3":
         return {
             "paths": {
-                _root(each).strip("/"): {"serverRelativeURL": f"/openapi/v3{_root(each)}"}
+                root_of(each).strip("/"): {"serverRelativeURL": f"/openapi/v3{root_of(each)}"}
                 for each in versions
             }
         }
     for each in versions:
-        if path == f"/openapi/v3{_root(each)}":
+        if path == f"/openapi/v3{root_of(each)}":
             rows = [kind for kind in kinds if kind.api_version == each]
             return {
                 "openapi": "3.0.0",
@@ -140,13 +140,14 @@ def openapi(kinds: Kinds, path: str) -> Object | None:
     return None
 
 
-def _root(api_version: str) -> str:
+def root_of(api_version: str) -> str:
+    """``/api/v1`` or ``/apis/apps/v1``."""
     return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
 
 
 def _item_path(kind: Kind) -> str:
     space = "/namespaces/{namespace}" if kind.namespaced else ""
-    return f"{_root(kind.api_version)}{space}/{kind.plural}/{{name}}"
+    return f"{root_of(kind.api_version)}{space}/{kind.plural}/{{name}}"
 
 
 def _operations(kind: Kind) -> Object:

@@ -16,6 +16,7 @@ from tidegate_operator.demo.kubeapi import discovery, reading, views
 from tidegate_operator.demo.kubeapi.auth import ANONYMOUS, API_AUDIENCE, Authenticator, User
 from tidegate_operator.demo.kubeapi.errors import (
     ApiError,
+    NoSuchPathError,
     Object,
     bad_request,
     forbidden,
@@ -74,6 +75,11 @@ class Endpoints:
                 return web.Response(text="ok")
             found = self._discover(request.path) if request.method == "GET" else None
             return _json(found) if found is not None else await self._dispatch(request, user)
+        except NoSuchPathError as error:
+            if self._is_builtin(request.path):
+                return _json(error.status(), error.code)
+            # As upstream, where no kind of the group was ever built in.
+            return web.Response(status=404, text="404 page not found\n")
         except ApiError as error:
             return _json(error.status(), error.code)
         except web.HTTPRequestEntityTooLarge:
@@ -84,6 +90,12 @@ class Endpoints:
         except Exception as error:  # noqa: BLE001 - the process's edge: a client gets a Status
             _log.exception("request failed: %s %s", request.method, request.path)
             return _json(internal(repr(error)).status(), 500)
+
+    def _is_builtin(self, path: str) -> bool:
+        return any(
+            kind.builtin and path.startswith(f"{discovery.root_of(kind.api_version)}/")
+            for kind in self._store.kinds
+        )
 
     def _user(self, request: web.Request) -> User:
         user = self._authenticator.user_of(request.headers.get("Authorization"), self._clock.now())

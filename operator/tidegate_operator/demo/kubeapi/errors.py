@@ -66,8 +66,19 @@ def not_found(group: str, plural: str, name: str) -> ApiError:
     return ApiError(404, "NotFound", message, _about(group, plural, name))
 
 
+class WrongTypeError(ApiError):
+    """A field's value cannot be read as what the field is; a patch that leads there is invalid."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, "BadRequest", message)
+
+
+class NoSuchPathError(ApiError):
+    """No kind is served under this path."""
+
+
 def no_such_path() -> ApiError:
-    return ApiError(404, "NotFound", "the server could not find the requested resource")
+    return NoSuchPathError(404, "NotFound", "the server could not find the requested resource")
 
 
 def already_exists(group: str, plural: str, name: str) -> ApiError:

@@ -234,6 +234,15 @@ BUILTIN: tuple[Kind, ...] = (
         **_WORKLOAD,
     ),
     Kind(
+        group="autoscaling",
+        version="v2",
+        plural="horizontalpodautoscalers",
+        kind="HorizontalPodAutoscaler",
+        subresources=STATUS,
+        short_names=("hpa",),
+        categories=ALL,
+    ),
+    Kind(
         group="coordination.k8s.io",
         version="v1",
         plural="leases",
@@ -319,8 +328,15 @@ def kinds_of(definition: Object) -> list[Kind]:
     """The rows that a CustomResourceDefinition adds; 422 if its schema or its rules cannot be
     used."""
     spec = definition["spec"]
+    # Upstream speaks of one version's schema by the place that v1beta1 had for it.
+    alone = "spec.validation" if len(spec["versions"]) == 1 else ""
     return [
-        _custom_kind(spec, version, f"spec.versions[{index}]", definition["metadata"]["name"])
+        _custom_kind(
+            spec,
+            version,
+            alone or f"spec.versions[{index}].schema",
+            definition["metadata"]["name"],
+        )
         for index, version in enumerate(spec["versions"])
         if version.get("served", True)
     ]
@@ -330,12 +346,14 @@ def _custom_kind(spec: Object, version: Object, where: str, name: str) -> Kind:
     names = spec["names"]
     raw = (version.get("schema") or {}).get("openAPIV3Schema")
     if raw is None:
-        raise _definition_error(name, f"{where}.schema.openAPIV3Schema", "schemas are required")
+        raise _definition_error(
+            name, f"{where}.openAPIV3Schema", "Required value: schemas are required"
+        )
     try:
         schema = Schema(raw)
     except InvalidRuleError as error:
         raise _definition_error(
-            name, f"{where}.schema.openAPIV3Schema{error.where}", str(error)
+            name, f"{where}.openAPIV3Schema{error.where}", str(error)
         ) from error
     subresources = version.get("subresources") or {}
     scale = subresources.get("scale")
@@ -380,5 +398,5 @@ def _definition_error(name: str, where: str, message: str) -> ApiError:
         "apiextensions.k8s.io",
         "CustomResourceDefinition",
         name,
-        [Cause(where, f"Invalid value: {message}")],
+        [Cause(where, message)],
     )

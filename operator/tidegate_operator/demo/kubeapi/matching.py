@@ -73,7 +73,17 @@ def selector_matches(selector: Mapping[str, Any] | None, labels: Labels) -> bool
 def selector_text(selector: Mapping[str, Any] | None) -> str:
     """A ``LabelSelector`` object as a query string: what ``/scale`` shows."""
     labels = (selector or {}).get("matchLabels") or {}
-    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    terms = [(key, f"{key}={value}") for key, value in labels.items()]
+    for expression in (selector or {}).get("matchExpressions") or ():
+        key, values = expression["key"], ",".join(sorted(expression.get("values") or ()))
+        spelled = {
+            "In": f"{key} in ({values})",
+            "NotIn": f"{key} notin ({values})",
+            "Exists": key,
+            "DoesNotExist": f"!{key}",
+        }
+        terms.append((key, spelled[expression["operator"]]))
+    return ",".join(text for _, text in sorted(terms, key=lambda term: term[0]))
 
 
 def value_at(obj: Any, path: tuple[str, ...]) -> Any:

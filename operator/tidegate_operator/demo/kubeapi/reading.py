@@ -160,7 +160,12 @@ def _moment(store: Store, query: Query) -> tuple[int | None, tuple[str, str] | N
         if version:
             raise bad_request("specifying resource version is not allowed when using continue")
         return _read_token(token)
-    exact = query.text("resourceVersionMatch") == "Exact"
+    match = query.text("resourceVersionMatch")
+    if match not in ("", "Exact", "NotOlderThan"):
+        message = f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
+        cause = Cause("resourceVersionMatch", message, "FieldValueNotSupported")
+        raise invalid("meta.k8s.io", "ListOptions", "", [cause])
+    exact = match == "Exact"
     if exact and not version:
         raise bad_request("resourceVersionMatch=Exact requires a resourceVersion above 0")
     if version:

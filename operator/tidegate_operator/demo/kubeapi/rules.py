@@ -4,7 +4,8 @@ Law: an expression that this library cannot parse, whose functions it does not k
 fails on a value is an error in the answer, never a rule that silently holds. Kubernetes'
 extension functions that stand here are the ones of its strings, lists and regex libraries;
 optional syntax (``a.?b``), quantities and URLs are not there, and are refused when the
-definition is written.
+definition is written. What a rule may cost is not estimated: whether a definition is cheap enough
+only a real API server tells.
 """
 
 import functools
@@ -48,6 +49,7 @@ _RESERVED = frozenset(
 _MACROS = frozenset(
     {"all", "exists", "exists_one", "filter", "map", "has", "dyn", "reduce", "min"}
 )
+_NO_KEY = re.compile(r"no such member in mapping: '(.*)'")
 _ESCAPES = (("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__"))
 
 
@@ -187,6 +189,7 @@ class Program:
         except CELEvalError as error:
             # celpy adds a dump of every name that it knows.
             why = str(error.args[0] if error.args else error).partition(" (in activation")[0]
+            why = _NO_KEY.sub(r"no such key: \1", why)
             raise RuleFailedError(why) from error
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise RuleFailedError(str(error)) from error
@@ -272,6 +275,7 @@ class Rule:
 
     program: Program
     message: str
+    """Empty where the definition gives none."""
     message_program: Program | None
     reason: str
     field_path: str
@@ -290,7 +294,7 @@ class Rule:
         message_expression = raw.get("messageExpression")
         return cls(
             program=compile_expression(text),
-            message=str(raw.get("message") or f"failed rule: {text}").strip(),
+            message=str(raw.get("message") or "").strip(),
             message_program=message_expression and compile_expression(message_expression.strip()),
             reason=raw.get("reason") or "FieldValueInvalid",
             field_path=raw.get("fieldPath") or "",
@@ -302,11 +306,13 @@ class Rule:
             if self.program.evaluate(variables):
                 return None
         except RuleFailedError as error:
-            raise RuleFailedError(f"{error} evaluating rule: {self.message}") from error
+            shown = self.message or self.program.text
+            raise RuleFailedError(f"{error} evaluating rule: {shown}") from error
+        plain = self.message or f"failed rule: {self.program.text}"
         if self.message_program is None:
-            return self.message
+            return plain
         try:
-            return str(self.message_program.evaluate(variables)).strip() or self.message
+            return str(self.message_program.evaluate(variables)).strip() or plain
         except RuleFailedError:
             # As upstream: the rule is broken either way, and `message` says so less precisely.
-            return self.message
+            return plain

@@ -34,6 +34,20 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "number": (int, float),
 }
 _Causes = Iterator[Cause]
+_BLOCKING = frozenset(
+    {
+        "FieldValueNotSupported",
+        "FieldValueRequired",
+        "FieldValueTooLong",
+        "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    }
+)
+_NOT_ASKED = Cause(
+    "<nil>",
+    "Invalid value: null: some validation rules were not checked because the object was invalid; "
+    "correct the existing errors to complete validation",
+)
 
 
 class Schema:
@@ -52,14 +66,28 @@ class Schema:
                 rules.append(Rule.parse(raw))
             except InvalidRuleError as error:
                 place = f"{where}.x-kubernetes-validations[{index}].rule"
-                raise InvalidRuleError(str(error), place) from error
+                raise InvalidRuleError(f"Invalid value: {error}", place) from error
         if rules:
             self._rules[id(node)] = tuple(rules)
+        self._compile_children(node, where)
+        if "default" in node:
+            self._check_default(node, where)
+
+    def _compile_children(self, node: Object, where: str) -> None:
         for name, child in (node.get("properties") or {}).items():
             self._compile(child, f"{where}.properties[{name}]")
         for name in ("items", "additionalProperties"):
             if isinstance(node.get(name), dict):
                 self._compile(node[name], f"{where}.{name}")
+
+    def _check_default(self, node: Object, where: str) -> None:
+        """A default must hold as it is written: those of the fields below it are not yet in it."""
+        value = node["default"]
+        broken = list(_check(value, None, node, "")) or list(
+            self._check_rules(value, None, node, "")
+        )
+        if broken:
+            raise InvalidRuleError(broken[0].message, f"{where}.default")
 
     def default(self, obj: Object) -> Object:
         """The object with every absent field that has a default; a null where null is not
@@ -74,13 +102,15 @@ class Schema:
         return pruned, unknown
 
     def validate(self, obj: Object, old: Object | None = None) -> list[Cause]:
-        """Every broken rule. CEL rules are asked only when the plain ones hold, as upstream.
+        """Every broken rule.
 
-        Also as upstream, what an update leaves as it was is not held against it: an object may
-        outlive a stricter schema.
+        As upstream, some broken rules keep CEL ones from being asked, which is said; and what an
+        update leaves as it was is not held against it: an object may outlive a stricter schema.
         """
         plain = list(_check(obj, old, self.root, ""))
-        return plain or list(self._check_rules(obj, old, self.root, ""))
+        if any(cause.reason in _BLOCKING for cause in plain):
+            return [*plain, _NOT_ASKED]
+        return plain + list(self._check_rules(obj, old, self.root, ""))
 
     def _check_rules(self, value: Any, old: Any, node: Object, path: str) -> _Causes:
         if value is None:
@@ -96,27 +126,28 @@ class Schema:
             if old is not None:
                 variables["oldSelf"] = typed_value(old, node)
             for rule in rules:
-                yield from _ask(rule, variables, node, path)
+                yield from _ask(rule, variables, value, node, path)
         for child, child_old, schema, where in _children(value, old, node, path):
             yield from self._check_rules(child, child_old, schema, where)
 
 
-def _ask(rule: Rule, variables: Mapping[str, Any], node: Object, path: str) -> _Causes:
-    kind = f'Invalid value: "{node.get("type", "")}": '
+def _ask(rule: Rule, variables: Mapping[str, Any], value: Any, node: Object, path: str) -> _Causes:
     try:
         message = rule.broken_message(variables)
     except RuleFailedError as error:
-        yield Cause(path or "<nil>", f"{kind}{error}")
+        yield Cause(path or "<nil>", f'Invalid value: "{node.get("type", "")}": {error}')
         return
     if message is None:
         return
     where = f"{path}{rule.field_path}".lstrip(".") or "<nil>"
+    # Objects and lists are too long to repeat.
+    shown = "" if node.get("type") in ("object", "array") else f": {_shown(value)}"
     spelled = {
         "FieldValueForbidden": f"Forbidden: {message}",
         "FieldValueRequired": f"Required value: {message}",
-        "FieldValueDuplicate": f'Duplicate value: "{node.get("type", "")}"',
+        "FieldValueDuplicate": f"Duplicate value{shown}",
     }
-    yield Cause(where, spelled.get(rule.reason, f"{kind}{message}"), rule.reason)
+    yield Cause(where, spelled.get(rule.reason, f"Invalid value{shown}: {message}"), rule.reason)
 
 
 def _children(

@@ -41,12 +41,13 @@ class KubeApi:
         seed: int | None = None,
         history: int = HISTORY,
         admin_token: str | None = None,
+        kinds: Kinds | None = None,
     ) -> None:
         """``seed`` makes UIDs and generated names repeat; ``history`` is how many writes per
-        kind are replayable."""
+        kind are replayable; ``kinds`` are all the built-in ones unless said otherwise."""
         self._clock = clock
         self._services: dict[tuple[str, str], tuple[str, int]] = {}
-        self._objects = Store(Kinds.builtin(), random.Random(seed), history=history)
+        self._objects = Store(kinds or Kinds.builtin(), random.Random(seed), history=history)
         collector = Collector(self._objects)
         self._objects.reactions.append(collector.react)
         token = admin_token or secrets.token_urlsafe(24)

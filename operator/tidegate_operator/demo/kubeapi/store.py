@@ -85,6 +85,10 @@ class Store:
     def log(self, kind: Kind) -> EventLog:
         return self._logs.setdefault(kind.key, EventLog(self._history))
 
+    def begin_log(self, kind: Kind) -> None:
+        """Before a kind is defined there is nothing that a watch of it could resume from."""
+        self._logs.setdefault(kind.key, EventLog(self._history, forgotten=self.version))
+
     def all_of(self, kind: Kind) -> dict[ObjectName, Object]:
         return self._objects.setdefault(kind.key, {})
 
@@ -205,17 +209,14 @@ class Store:
         if options.propagation == "Foreground":
             metadata["finalizers"] = [*(metadata.get("finalizers") or ()), FOREGROUND]
         stays = grace_s > 0 or metadata.get("finalizers") or is_container(kind)
-        if not stays:
+        if not stays and kind.kind != "Pod":
             return self.remove(kind, old, now), True
         if "deletionTimestamp" in metadata and grace_s >= metadata["deletionGracePeriodSeconds"]:
-            return old, False
-        metadata["deletionTimestamp"] = timestamp(now + grace_s)
-        metadata["deletionGracePeriodSeconds"] = grace_s
-        if kind.counts_generation:
-            metadata["generation"] = metadata.get("generation", 0) + 1
-        if kind.kind == "Namespace":
-            new["status"] = {**(new.get("status") or {}), "phase": "Terminating"}
-        return self._save(kind, "MODIFIED", new, old, now), False
+            return (old, False) if stays else (self.remove(kind, old, now), True)
+        _mark_dying(kind, new, grace_s, now)
+        marked = self._save(kind, "MODIFIED", new, old, now)
+        # Watchers see a pod's end coming, however short its grace.
+        return (marked, False) if stays else (self.remove(kind, marked, now), True)
 
     def remove(self, kind: Kind, obj: Object, now: float) -> Object:
         """Takes the object away, whatever still holds it."""
@@ -312,6 +313,16 @@ def is_finished(obj: Object) -> bool:
         and not metadata.get("deletionGracePeriodSeconds")
         and obj["kind"] not in ("Namespace", "CustomResourceDefinition")
     )
+
+
+def _mark_dying(kind: Kind, obj: Object, grace_s: int, now: float) -> None:
+    metadata = obj["metadata"]
+    if kind.counts_generation and "deletionTimestamp" not in metadata:
+        metadata["generation"] = metadata.get("generation", 0) + 1
+    metadata["deletionTimestamp"] = timestamp(now + grace_s)
+    metadata["deletionGracePeriodSeconds"] = grace_s
+    if kind.kind == "Namespace":
+        obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
 
 
 def _with_status(old: Object, new: Object) -> Object:

@@ -4,12 +4,19 @@ Law: pure. ``complete`` runs before admission and again after it, so it must cha
 second time; ``check`` tells every broken rule at once.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from tidegate_operator.demo.kubeapi import defaults
-from tidegate_operator.demo.kubeapi.errors import Cause, Object, bad_request, invalid
+from tidegate_operator.demo.kubeapi.errors import (
+    Cause,
+    Object,
+    WrongTypeError,
+    bad_request,
+    invalid,
+)
 from tidegate_operator.demo.kubeapi.kinds import Kind, kinds_of
 from tidegate_operator.demo.kubeapi.matching import selector_matches
 
@@ -65,6 +72,8 @@ def complete(kind: Kind, namespace: str | None, body: Any) -> tuple[Object, list
     metadata = obj.setdefault("metadata", {})
     _check_text_map(metadata, "labels")
     _check_text_map(metadata, "annotations")
+    if kind.kind in ("ConfigMap", "Secret"):
+        _check_text_map(obj, "data")
     if kind.namespaced and metadata.setdefault("namespace", namespace) != namespace:
         raise bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
@@ -78,6 +87,8 @@ def complete(kind: Kind, namespace: str | None, body: Any) -> tuple[Object, list
 
 
 def _check_identity(kind: Kind, obj: Object) -> None:
+    if not kind.builtin:
+        _check_says_type(kind, obj)
     if obj.get("kind", kind.kind) != kind.kind or (
         obj.get("apiVersion", kind.api_version) != kind.api_version
     ):
@@ -88,16 +99,30 @@ def _check_identity(kind: Kind, obj: Object) -> None:
     obj["apiVersion"], obj["kind"] = kind.api_version, kind.kind
 
 
+def _check_says_type(kind: Kind, obj: Object) -> None:
+    """Upstream knows a built-in object's type by the path, a custom one's by what it says."""
+    if not obj.get("kind"):
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {kind.kind}): "
+            "Object 'Kind' is missing"
+        )
+    if not obj.get("apiVersion"):
+        raise bad_request(
+            "the API version in the data () does not match the expected API version "
+            f"({kind.api_version})"
+        )
+
+
 def _check_text_map(metadata: Object, field: str) -> None:
     values = metadata.get(field)
     if values is None:
         metadata.pop(field, None)
         return
-    for value in values.values():
-        if not isinstance(value, str):
-            raise bad_request(
+    for value in values.values() if isinstance(values, dict) else (values,):
+        if not isinstance(values, dict) or not isinstance(value, str):
+            raise WrongTypeError(
                 f"json: cannot unmarshal {type(value).__name__} into Go struct field "
-                f"ObjectMeta.metadata.{field} of type string"
+                f"{field} of type map[string]string"
             )
 
 
@@ -152,6 +177,18 @@ def check(kind: Kind, obj: Object, old: Object | None) -> None:
         raise invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), causes)
     if kind.kind == "CustomResourceDefinition":
         kinds_of(obj)
+
+
+def check_event(event: Object, old: Object) -> None:
+    """What events.k8s.io lets change in an Event: metadata and series; 422 for the rest."""
+    mutable = {"apiVersion", "kind", "metadata", "series"}
+    causes = [
+        Cause(field, f"Invalid value: {json.dumps(event.get(field))}: field is immutable")
+        for field in sorted((event.keys() | old.keys()) - mutable)
+        if event.get(field) != old.get(field)
+    ]
+    if causes:
+        raise invalid("", "Event", old["metadata"]["name"], causes)
 
 
 def _check_metadata(kind: Kind, obj: Object) -> Iterator[Cause]:

@@ -12,7 +12,14 @@ from tidegate_operator.demo.kubeapi import strategies, views
 from tidegate_operator.demo.kubeapi.admission import Admission, Write
 from tidegate_operator.demo.kubeapi.auth import ADMIN, User
 from tidegate_operator.demo.kubeapi.collector import Collector
-from tidegate_operator.demo.kubeapi.errors import ApiError, Object, bad_request
+from tidegate_operator.demo.kubeapi.errors import (
+    ApiError,
+    Cause,
+    Object,
+    WrongTypeError,
+    bad_request,
+    invalid,
+)
 from tidegate_operator.demo.kubeapi.kinds import Kind
 from tidegate_operator.demo.kubeapi.patches import apply_patch
 from tidegate_operator.demo.kubeapi.store import DeleteOptions, Store, expect_preconditions
@@ -93,6 +100,9 @@ class Verbs:
                 body = views.with_scale(kind, old, patched)
             try:
                 return await self._replace(target, old, body, terms)
+            except WrongTypeError as error:
+                cause = Cause("patch", f"Invalid value: {error.message}")
+                raise invalid("", "", "", [cause]) from error
             except ApiError as error:
                 lost_race = asked == old["metadata"]["resourceVersion"] and _changed(
                     self._store.find(kind, target.namespace, target.name), asked
@@ -132,12 +142,16 @@ class Verbs:
         kind = self._kept(target.kind)
         new, unknown = strategies.complete(kind, target.namespace, body)
         warnings = _unknown_fields(unknown, terms)
-        verdict = await self._admission.review(_write(target, "UPDATE", new, old, terms))
+        if target.kind.stored_as is not None:
+            strategies.check_event(new, old)
+        is_scale = target.subresource == "scale"
+        seen = (views.scale_of(kind, new), views.scale_of(kind, old)) if is_scale else (new, old)
+        verdict = await self._admission.review(_write(target, "UPDATE", *seen, terms))
         saved = self._store.update(
             kind,
             target.namespace,
             target.name,
-            verdict.object,
+            views.with_scale(kind, new, verdict.object) if is_scale else verdict.object,
             self._clock.now(),
             subresource="status" if target.subresource == "status" else None,
             dry_run=terms.dry_run,
