@@ -5,9 +5,10 @@ Law: policy comes only from objects; this is where processes stand and how patie
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from tidegate_operator.inject.options import Resources, resources_problem
 from tidegate_wire.names import PORT_HUB, PORT_OPERATOR
 
 
@@ -30,6 +31,10 @@ class Settings:
     """Least time between two status writes in which only measured figures differ."""
     order_ttl_s: float = 900.0
     """How long a sidecar obeys an order to switch or block without hearing it again."""
+    manual_hold_s: float = 900.0
+    """How long a replica count that somebody set by hand stands before a policy decides again:
+    long enough to look into what they were after, and to change the policy; short enough that one
+    who forgot wakes up to a target that follows its load."""
     pull_timeout_s: float = 3.0
     """For one look at one sidecar."""
     host: str = "0.0.0.0"
@@ -41,9 +46,18 @@ class Settings:
     """Where injected sidecars find the hub; empty: ``https://SERVICE.NAMESPACE.svc:PORT``."""
     webhook_url: str = ""
     """Where the API server finds the webhook; empty: by the Service."""
+    webhook_create: bool = True
+    """Whether the hub makes and mends the whole MutatingWebhookConfiguration; off: something else
+    does, such as the chart, and the hub only fills in its CA."""
     page_port: int = 14131
     """Plain HTTP: status page, health, metrics."""
     sidecar_image: str = "tidegate-sidecar:0.1.0"
+    sidecar_cpu_request: str = "50m"
+    """Of every injected sidecar whose pod says nothing else by annotation, as the next three; a
+    Kubernetes quantity. Empty: none."""
+    sidecar_cpu_limit: str = ""
+    sidecar_memory_request: str = "64Mi"
+    sidecar_memory_limit: str = "256Mi"
     leader_election: bool = True
     train_timeout_s: float = 120.0
     """For one training in the worker process; past it the worker is ended and started anew."""
@@ -55,7 +69,20 @@ class Settings:
             variable = f"TIDEGATE_{name.upper()}"
             if variable in env:
                 values[name] = _read(variable, env[variable], field.type)
-        return cls(**values)
+        settings = cls(**values)
+        names = {f.name: f"TIDEGATE_SIDECAR_{f.name.upper()}" for f in fields(Resources)}
+        if problem := resources_problem(settings.sidecar_resources, names):
+            raise InvalidSettingError(problem)
+        return settings
+
+    @property
+    def sidecar_resources(self) -> Resources:
+        return Resources(
+            cpu_request=self.sidecar_cpu_request,
+            cpu_limit=self.sidecar_cpu_limit,
+            memory_request=self.sidecar_memory_request,
+            memory_limit=self.sidecar_memory_limit,
+        )
 
 
 def _read(variable: str, raw: str, kind: object) -> object:

@@ -116,6 +116,7 @@ class Metric(StrEnum):
     RECONCILE_SKIPPED = "tidegate_reconcile_skipped_total"
     PODS_WITHOUT_SIDECAR = "tidegate_policy_pods_without_sidecar"
     WEBHOOK_REVIEWS = "tidegate_webhook_reviews_total"
+    WEBHOOK_REVIEW_DURATION = "tidegate_webhook_review_duration_seconds"
     CONFIG_POLLS = "tidegate_config_polls"
 
 

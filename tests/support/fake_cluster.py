@@ -51,7 +51,11 @@ class FakeApi:
         self.objects: dict[str, Object] = {}
         self.writes: list[tuple[str, str]] = []
         self.reads = 0
+        self.listed: dict[str, int] = {}
+        """How often each list was read."""
         self.refuse: dict[tuple[str, str], int] = {}
+        self.reason = "Refused"
+        """Of each refusal."""
 
     def put(self, path: str, body: Object) -> Object:
         """Place an object as if somebody else had written it."""
@@ -64,7 +68,7 @@ class FakeApi:
     def _check(self, method: str, path: str) -> None:
         for (refused, prefix), status in self.refuse.items():
             if refused == method and path.startswith(prefix):
-                raise ApiError(status, "Refused", f"{method} {path} refused with {status}")
+                raise ApiError(status, self.reason, f"{method} {path} refused with {status}")
 
     def _of(self, path: str) -> tuple[Object, str]:
         for sub in ("/status", "/scale"):
@@ -130,6 +134,7 @@ class FakeApi:
 
     async def items(self, path: str, selector: str = "") -> list[Object]:
         self.reads += 1
+        self.listed[path] = self.listed.get(path, 0) + 1
         self._check("GET", path)
         return [
             copy.deepcopy(item)
@@ -180,7 +185,7 @@ class FakeForecasts:
             quantiles={},
             reliable=False,
             reason=Reason.HISTORY_SHORT,
-            message="0.0 days of history, 2.0 are needed",
+            message="0 minutes of history, 48 hours are needed; reactive only",
         )
         return answer, {"asked": len(self.asked)}
 

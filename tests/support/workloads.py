@@ -34,6 +34,13 @@ def model_container(*arguments: str, model: str = "llama-70b") -> Object:
     }
 
 
+def patient(container: Object) -> Object:
+    """The same, given three minutes to start: on a busy machine a liveness probe alone ends it
+    before it listens."""
+    probe = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 1}
+    return container | {"startupProbe": {**probe, "failureThreshold": 180}}
+
+
 def pod_template(
     container: Object, app: str, *, annotations: Object | None = None, grace_s: int = 60
 ) -> Object:

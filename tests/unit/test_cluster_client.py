@@ -1,10 +1,11 @@
 """The way to an API server: found, or one line that says what is wrong with it."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tidegate_operator.cluster.client import ApiError, KubernetesApi
+from tidegate_operator.cluster.client import NAMESPACE_ENDS, ApiError, KubernetesApi, read_answer
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,14 @@ async def test_a_kubeconfig_that_cannot_be_used_is_one_line(
         await KubernetesApi.connect()
     assert "\n" not in str(caught.value)
     assert "set KUBECONFIG" in str(caught.value)
+
+
+def test_a_refusal_by_a_namespace_that_goes_is_told_from_a_missing_right() -> None:
+    said = {"kind": "Status", "reason": "Forbidden", "message": "no"}
+    with pytest.raises(ApiError) as caught:
+        read_answer(403, json.dumps(said).encode())
+    assert caught.value.reason == "Forbidden"
+    details = {"causes": [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]}
+    with pytest.raises(ApiError) as caught:
+        read_answer(403, json.dumps({**said, "details": details}).encode())
+    assert caught.value.reason == NAMESPACE_ENDS

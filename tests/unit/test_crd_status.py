@@ -233,6 +233,24 @@ def test_only_the_fullest_five_of_a_budget_are_named() -> None:
     assert [top["key"] for top in budget["top"]] == ["t19", "t18", "t17", "t16", "t15"]
 
 
+@pytest.mark.parametrize(
+    ("reason", "before", "after", "words"),
+    [
+        (Reason.MIN_REPLICAS, 0, 1, "0 would do, minReplicas is 1"),
+        (Reason.MAX_REPLICAS, 12, 10, "12 are wanted, maxReplicas is 10"),
+        (Reason.SCALE_UP_LIMIT, 9, 5, "9 are wanted, behavior.scaleUp allows 5 for now"),
+        (Reason.SCALE_DOWN_LIMIT, 2, 4, "2 would do, behavior.scaleDown allows 4 for now"),
+    ],
+)
+def test_a_limit_says_which_field_it_is(
+    reason: Reason, before: int, after: int, words: str
+) -> None:
+    clamps = (Clamp(reason=reason, before=before, after=after),)
+    decision = replace(DECISION, scaling=replace(DECISION.scaling, clamps=clamps))
+    limited = condition(build_status({}, seen(decision=decision)), "ScalingLimited")
+    assert (limited["reason"], limited["message"]) == (str(reason), words)
+
+
 def test_a_condition_keeps_its_time_while_its_status_stands() -> None:
     first = build_status({}, seen())
     later = build_status(first, seen(now=START + 60))

@@ -84,8 +84,10 @@ def test_errors_switch_and_probes_bring_everybody_back() -> None:
     switch, _, back = tale.told
     assert (switch.before, switch.after, switch.subject) == ("big", "small", "errors")
     assert (back.before, back.after) == ("small", "big")
-    assert "50.0% of " in switch.message
-    assert "trigger errors: above 5.0%" in switch.message
+    assert switch.message == (
+        "50.0% of 600 requests to big failed; above 5% for 60 s (trigger errors): small answers"
+    )
+    assert back.message == "16 of 16 probes were good: big answers again"
 
 
 def test_probes_that_fail_wait_longer_each_time_up_to_the_longest() -> None:

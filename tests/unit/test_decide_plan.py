@@ -109,6 +109,18 @@ def test_lost_data_is_told_when_it_is_lost_and_when_it_is_back(
     assert not tale.told[1].warning
 
 
+def test_a_rate_takes_two_looks_so_that_the_first_has_none_is_no_news() -> None:
+    tale = Story(RULES, current=3)
+    tale.tick(ABSENT)
+    tale.tick(6.0)
+    assert tale.told == []
+
+    tale = Story(RULES, current=3)
+    for _ in range(3):
+        tale.tick(ABSENT)
+    assert [(c.action, c.reason) for c in tale.told] == [("Hold", Reason.DATA_ABSENT)]
+
+
 def test_a_stopped_target_is_told_once_and_left_alone() -> None:
     tale = Story(RULES, current=0)
     for _ in range(5):

@@ -257,6 +257,23 @@ def test_low_coverage_makes_demand_count_for_more(
         ),
         pytest.param(
             present(4.0),
+            {"ahead": ahead(4.0, reliable=False, reason=Reason.TRAINING)},
+            8,
+            Reason.TRAINING,
+            id="none while a first forecast is on its way, such as after a restart",
+        ),
+        pytest.param(
+            present(4.0),
+            {
+                "rules": replace(RULES, forecast_enabled=False),
+                "ahead": ahead(4.0, reliable=False, reason=Reason.TRAINING),
+            },
+            4,
+            Reason.DEMAND_LOW,
+            id="which nobody waits for who wants none",
+        ),
+        pytest.param(
+            present(4.0),
             {"ahead": ahead(13.0)},
             6,
             Reason.DEMAND_LOW,

@@ -1,6 +1,7 @@
 """The loop over all policies: who has a target, what a slow or failing one does to others."""
 
 import asyncio
+import logging
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ import pytest
 
 from fake_cluster import START, FakeForecasts, pod, policy
 from stage import Stage
+from tidegate_operator.cluster.client import NAMESPACE_ENDS
 from tidegate_operator.cluster.observe import Pod, World, read_pod
 from tidegate_operator.crd.spec import read_spec
 from tidegate_operator.decide.words import Reason
@@ -152,7 +154,8 @@ async def test_a_forecast_under_way_is_not_waited_for() -> None:
         now = START + 60 * minute
         ahead.ask(spec, start_minute=0, counts=[1], cold_starts=(), now=now)
         await asyncio.sleep(0)
-    assert ahead.newest is None
+    assert ahead.newest is not None
+    assert (ahead.newest.reliable, ahead.newest.reason) == (False, Reason.TRAINING)
     gate.set()
     await ahead.settled()
     assert ahead.newest is not None
@@ -260,3 +263,25 @@ def test_the_process_loads_no_numerics_and_no_second_client() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# --- a namespace that goes ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        pytest.param(NAMESPACE_ENDS, False, id="what goes with its namespace is no fault"),
+        pytest.param("Forbidden", True, id="any other refusal is"),
+    ],
+)
+async def test_what_cannot_be_created_any_more(
+    reason: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(policy("chat"))
+    stage.api.reason = reason
+    stage.api.refuse = {("POST", "/api"): 403}
+    with caplog.at_level(logging.INFO, logger="tidegate"):
+        await stage.tick()
+    faults = {"tick_failed", "event_lost"} & {record.message for record in caplog.records}
+    assert bool(faults) is told

@@ -168,6 +168,24 @@ async def test_nothing_is_scaled_down_before_the_first_whole_look() -> None:
     assert stage.replicas == 6
 
 
+async def test_a_restart_undoes_nothing_before_its_first_forecast() -> None:
+    """However short the stabilisation window: pods that were started ahead of a rush stay."""
+    quick = {"scaleDown": {"stabilization": "15s"}}
+    scaling = {"minReplicas": 1, "maxReplicas": 10, "capacityPerReplica": "2.5", "behavior": quick}
+    stage = Stage(policy(scaling=scaling), replicas=5)
+    stage.forecasts.answer = forecast(stage.clock.at + 60, 11.0)
+    await stage.tick(8, rps=2.0)
+    assert stage.replicas == 5, "the forecast holds them, demand alone would not"
+    await stage.loop.end()
+    stage.restart()
+    stage.clock.at += 45
+    stage.forecasts.answer = forecast(stage.clock.at, 11.0)
+    await stage.tick(1, rps=2.0)
+    assert stage.condition("ForecastReliable") == ("True", "ForecastReliable"), "as it was"
+    await stage.tick(3, rps=2.0)
+    assert SCALE not in stage.api.written("PUT")
+
+
 async def test_pods_that_the_watch_has_not_shown_yet_make_a_look_incomplete() -> None:
     stage = Stage(replicas=2)
     stage.api.put(SCALE, scale(6))
@@ -217,8 +235,17 @@ async def test_one_change_is_one_event() -> None:
     stage = Stage()
     await stage.tick(4, rps=2.0)
     assert [event for event in stage.events() if event[1] == "MetricsFound"] == [
-        ("Hold", "MetricsFound", 1)
+        ("MetricsAvailable", "MetricsFound", 1)
     ]
+
+
+async def test_a_young_policy_warns_of_nothing() -> None:
+    """That a rate takes two looks and a forecast two days is the way of things."""
+    stage = Stage()
+    await stage.tick(4, rps=2.0)
+    events = [e for path, e in stage.api.objects.items() if path.startswith(EVENTS)]
+    assert ("HistoryTooShort", "Normal") in [(e["reason"], e["type"]) for e in events]
+    assert [e for e in events if e["type"] == "Warning"] == []
 
 
 # --- the ladder ---------------------------------------------------------------------------------
@@ -391,7 +418,7 @@ async def test_of_two_policies_for_one_target_the_older_acts() -> None:
     stage = Stage(young, old)
     await stage.tick(4, rps=2.0)
     await stage.tick(1, rps=12.0)
-    assert stage.condition("NoConflict", "zulu") == ("True", "OnlyPolicyOfTarget")
+    assert stage.condition("NoConflict", "zulu") == ("True", "NobodyElseScales")
     assert stage.condition("NoConflict", "alpha") == ("False", "TargetSharedByPolicies")
     assert stage.api.written("PUT") == [SCALE]
     assert stage.config("zulu") is not None
@@ -509,7 +536,7 @@ async def test_figures_alone_are_written_once_a_minute() -> None:
 
 
 async def test_the_history_is_saved_every_five_minutes_of_traffic() -> None:
-    stage = Stage(replicas=4)
+    stage = Stage(replicas=3)
     await stage.tick(4, rps=6.0)
     stage.api.writes.clear()
     await stage.tick(80, rps=6.0)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from hub import eventually
 from small_api import SmallApi, status
+from tidegate_operator.cluster.lists import Kube
 from tidegate_operator.hub.config import (
     MAX_REVIEWS,
     ConfigIndex,
     Gatekeeper,
     SidecarDoor,
 )
-from tidegate_operator.hub.kube import Kube
 from tidegate_operator.hub.measure import Measures
 from tidegate_wire.clock import Clock
 from tidegate_wire.config import Model, SidecarConfig

@@ -274,6 +274,41 @@ def test_between_checkpoints_statuses_draw_the_newest_end() -> None:
             id="blocked for one",
         ),
         pytest.param(
+            {
+                "phase": "Blocked",
+                "activeModel": "llama-8b",
+                "tenants": [{"name": "a", "rung": "Block"}],
+                "decisions": [
+                    {"action": "Block", "subject": "team-day/a", "message": "of a"},
+                    {"action": "Switch", "subject": "errors", "message": "10% failed"},
+                ],
+            },
+            "llama-8b answers in place of llama-70b. 10% failed. Tenant a is blocked.",
+            id="switched for everyone, and one blocked besides",
+        ),
+        pytest.param(
+            {
+                "phase": "Blocked",
+                "activeModel": "llama-70b",
+                "tenants": [{"name": "a", "rung": "Block"}],
+                "conditions": [
+                    {"type": "Degraded", "status": "True", "reason": "BudgetExhausted"}
+                ],
+            },
+            "Requests are refused. Tenant a is blocked.",
+            id="blocked for everyone, and one by its own budget",
+        ),
+        pytest.param(
+            {
+                "phase": "Blocked",
+                "activeModel": "llama-70b",
+                "tenants": [{"name": "a", "rung": "Block"}, {"name": "", "rung": "Switch"}],
+                "conditions": [{"type": "Degraded", "status": "False", "reason": "Normal"}],
+            },
+            "Tenant a is blocked, (no tenant) is moved to another model; the rest is normal.",
+            id="requests without a tenant have a word of their own",
+        ),
+        pytest.param(
             {"phase": "Normal", "demand": {"rps": "2", "state": "Present"}},
             "2 requests/s now.",
             id="no forecast",

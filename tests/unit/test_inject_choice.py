@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tidegate_operator.inject.choice import AppPort, Inject, Reject, Skip, choose
+from tidegate_operator.inject.choice import AppPort, Inject, Skip, choose
+from tidegate_operator.inject.options import Reject
 from tidegate_wire.names import INJECT, PORT
 
 

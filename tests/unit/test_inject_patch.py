@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate_operator.inject.belongs import workload_of
-from tidegate_operator.inject.choice import Inject, choose
+from tidegate_operator.inject.choice import Done, Inject, choose
 from tidegate_operator.inject.patch import Sidecar, patch_pod
 from tidegate_operator.inject.workload import patch_workload
-from tidegate_wire.names import CONTAINER, INJECT, INJECTED, STATUS
+from tidegate_wire.names import CONTAINER, INJECTED, PORT, STATUS
 
 DATA = Path(__file__).parent / "data" / "inject"
 SIDECAR = Sidecar(
@@ -28,8 +28,10 @@ SIDECAR = Sidecar(
 
 def inject(pod: dict[str, Any], sidecar: Sidecar = SIDECAR) -> dict[str, Any]:
     choice = choose(pod, namespace="shop", own_namespace="tidegate-system", namespace_asks=True)
+    if isinstance(choice, Done):
+        return pod
     assert isinstance(choice, Inject), choice
-    return apply(pod, patch_pod(pod, choice.port, sidecar))
+    return apply(pod, patch_pod(pod, choice.port, sidecar, choice.options))
 
 
 def apply(manifest: dict[str, Any], operations: Any) -> dict[str, Any]:
@@ -190,16 +192,12 @@ def test_a_short_grace_period_shortens_the_linger() -> None:
     assert env["TIDEGATE_LINGER_S"] == "5"
 
 
-def test_a_wrong_port_on_a_deployment_is_refused_where_the_person_sees_it() -> None:
-    deployment = {
-        "metadata": {"annotations": {INJECT: "true", "tidegate.io/port": "htp"}},
-        "spec": {
-            "template": {
-                "metadata": {"labels": {"app": "x"}},
-                "spec": {"containers": [{"name": "a", "ports": [{"containerPort": 8000}]}]},
-            }
-        },
+def test_a_pod_whose_named_port_moved_is_not_looked_at_for_it_again() -> None:
+    """A second webhook entry that matches, or a reinvocation, sees the pod as we left it."""
+    port = {"name": "http", "containerPort": 8000}
+    pod = {
+        "metadata": {"annotations": {PORT: "http"}},
+        "spec": {"containers": [{"name": "app", "ports": [port]}]},
     }
-    refused = patch_workload(deployment)
-    assert not isinstance(refused, list)
-    assert "was: 'htp'" in refused.message
+    once = inject(pod)
+    assert choose(once, namespace="shop", own_namespace="x", namespace_asks=True) == Done()

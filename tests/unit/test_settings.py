@@ -36,3 +36,30 @@ def test_a_bad_value_names_variable_rule_and_value(
 ) -> None:
     with pytest.raises(InvalidSettingError, match=f"TIDEGATE_{variable} {problem}"):
         Settings.from_env({f"TIDEGATE_{variable}": value})
+
+
+@pytest.mark.parametrize(
+    ("env", "problem"),
+    [
+        pytest.param(
+            {"TIDEGATE_SIDECAR_MEMORY_LIMIT": "256MB"},
+            "TIDEGATE_SIDECAR_MEMORY_LIMIT must be a quantity above 0 such as 256Mi, was: '256MB'",
+            id="no quantity",
+        ),
+        pytest.param(
+            {"TIDEGATE_SIDECAR_MEMORY_REQUEST": "1Gi"},
+            "TIDEGATE_SIDECAR_MEMORY_REQUEST must be at most TIDEGATE_SIDECAR_MEMORY_LIMIT "
+            "(256Mi), was: '1Gi'",
+            id="a request above the limit that stands",
+        ),
+    ],
+)
+def test_bad_resources_for_sidecars_are_found_at_start(env: dict[str, str], problem: str) -> None:
+    with pytest.raises(InvalidSettingError) as error:
+        Settings.from_env(env)
+    assert str(error.value) == problem
+
+
+def test_resources_may_be_left_out() -> None:
+    settings = Settings.from_env({"TIDEGATE_SIDECAR_MEMORY_LIMIT": ""})
+    assert settings.sidecar_resources.memory_limit == ""

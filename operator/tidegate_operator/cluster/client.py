@@ -7,6 +7,7 @@ dead connection, not against the passing of the product's time.
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any, Protocol, Self
 
 import aiohttp
@@ -14,9 +15,14 @@ import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
+from tidegate_operator.decide.hands import MANAGER
+
 Object = dict[str, Any]
 
 CALL_TIMEOUT_S = 10.0
+USER_AGENT = f"{MANAGER}/{version('tidegate')}"
+"""The API server makes its part before the slash the field manager of what is written, and audit
+logs show the whole."""
 _PAGE = 500
 
 
@@ -63,6 +69,7 @@ class KubernetesApi:
 
     def __init__(self, configuration: Configuration) -> None:
         self.client = ApiClient(configuration)
+        self.client.user_agent = USER_AGENT
 
     @classmethod
     async def connect(cls) -> Self:
@@ -148,6 +155,17 @@ class KubernetesApi:
         return read_answer(int(answer.status), raw)
 
 
+NAMESPACE_ENDS = "NamespaceTerminating"
+"""The reason of a refusal that is no fault: the object's namespace is on its way out with it."""
+
+
+def _reason(said: Mapping[str, Any]) -> str:
+    causes = (said.get("details") or {}).get("causes") or ()
+    if any(cause.get("reason") == NAMESPACE_ENDS for cause in causes):
+        return NAMESPACE_ENDS
+    return str(said.get("reason") or "")
+
+
 def read_answer(status: int, raw: bytes) -> Object:
     """The object that the API server answered with; ``ApiError`` where it is a refusal or none."""
     try:
@@ -157,7 +175,7 @@ def read_answer(status: int, raw: bytes) -> Object:
     if status >= 400:
         said = body if isinstance(body, dict) else {}
         message = str(said.get("message") or f"HTTP {status}")
-        raise ApiError(status, str(said.get("reason") or ""), message)
+        raise ApiError(status, _reason(said), message)
     if not isinstance(body, dict):
         raise ApiError(0, "NotJSON", f"the API server answered no JSON object: {raw[:80]!r}")
     return body

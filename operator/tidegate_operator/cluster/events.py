@@ -11,7 +11,7 @@ from typing import Any
 
 from tidegate_operator import logs
 from tidegate_operator.cluster import paths
-from tidegate_operator.cluster.client import Api, ApiError
+from tidegate_operator.cluster.client import NAMESPACE_ENDS, Api, ApiError
 from tidegate_operator.crd.seen import Told
 from tidegate_operator.crd.status import timestamp
 from tidegate_operator.decide.words import Reason
@@ -53,7 +53,8 @@ class EventWriter:
             reason=change.reason,
             message=message,
             action=change.action,
-            subject=change.subject,
+            # Counted apart: what was done must not read as if it had not been.
+            subject=change.subject if told.applied else f"{change.subject} not applied",
             warning=change.warning,
             now=now,
         )
@@ -78,6 +79,8 @@ class EventWriter:
                 self._series[key] = await self._create(api, key, message, warning, now)
         except ApiError as error:
             self._series.pop(key, None)
+            if error.reason == NAMESPACE_ENDS:
+                return
             logs.event("event_lost", policy=self._about["name"], reason=reason, error=str(error))
         if len(self._series) > _MAX_SERIES:
             self._series.pop(next(iter(self._series)))

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from tidegate_operator.cluster import paths
+from tidegate_operator.cluster.autoscalers import Autoscalers
 from tidegate_operator.cluster.client import Api
 from tidegate_operator.crd.spec import TargetRef
 from tidegate_wire.names import INJECTED, PORT_ADMIN, STATUS
@@ -48,6 +49,8 @@ class Scale:
     pods: int
     """``status.replicas``: how many the workload counts."""
     selector: str
+    uid: str = ""
+    """Of the workload."""
     manifest: Mapping[str, Any]
     """As it was read, with its resourceVersion."""
 
@@ -130,6 +133,7 @@ class World:
     def __init__(self) -> None:
         self.policies: dict[str, Mapping[str, Any]] = {}
         self.pods: dict[str, Pod] = {}
+        self.autoscalers = Autoscalers()
         self._spaces: dict[str, dict[str, Pod]] = {}
         """Pods by namespace: a thousand policies must not each go through ten thousand pods."""
         self._found: dict[str, dict[str, list[Pod]]] = {}
@@ -220,5 +224,6 @@ async def read_scale(api: Api, namespace: str, target: TargetRef) -> Scale:
         replicas=int(spec.get("replicas", 0)),
         pods=int(status.get("replicas", 0)),
         selector=str(status.get("selector", "")),
+        uid=str((manifest.get("metadata") or {}).get("uid", "")),
         manifest=manifest,
     )

@@ -16,6 +16,14 @@ def policy(namespace: str, name: str) -> str:
     return f"{policies(namespace)}/{name}"
 
 
+def namespace(name: str) -> str:
+    return f"/api/v1/namespaces/{name}"
+
+
+def services(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/services"
+
+
 def pods(namespace: str = "") -> str:
     return f"/api/v1/namespaces/{namespace}/pods" if namespace else "/api/v1/pods"
 
@@ -26,6 +34,11 @@ def workload(namespace: str, plural: str, name: str) -> str:
 
 def scale(namespace: str, plural: str, name: str) -> str:
     return f"{workload(namespace, plural, name)}/scale"
+
+
+def autoscalers() -> str:
+    """Of the whole cluster."""
+    return "/apis/autoscaling/v2/horizontalpodautoscalers"
 
 
 def config_maps(namespace: str) -> str:

@@ -8,18 +8,24 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tidegate_operator.crd.hands import (
+    say_alone,
+    say_autoscaler_beside,
+    say_hold,
+    say_inactive,
+)
 from tidegate_operator.crd.seen import BUDGET_REASONS, Seen, Sidecars, budget_rung, share_used
 from tidegate_operator.decide.words import DataState, Mode, Reason, Rung
 
 Answer = tuple[str, Reason, str]
 """Status (True, False or Unknown), reason, message."""
 
-_LIMITS = (
-    Reason.MAX_REPLICAS,
-    Reason.MIN_REPLICAS,
-    Reason.SCALE_UP_LIMIT,
-    Reason.SCALE_DOWN_LIMIT,
-)
+_LIMITS = {
+    Reason.MAX_REPLICAS: "{before} are wanted, maxReplicas is {after}",
+    Reason.MIN_REPLICAS: "{before} would do, minReplicas is {after}",
+    Reason.SCALE_UP_LIMIT: "{before} are wanted, behavior.scaleUp allows {after} for now",
+    Reason.SCALE_DOWN_LIMIT: "{before} would do, behavior.scaleDown allows {after} for now",
+}
 _NO_SCALING = "the policy has no spec.scaling; replicas are left alone"
 _DATA = {
     DataState.ABSENT: (Reason.DATA_ABSENT, "no pod reports yet"),
@@ -71,13 +77,23 @@ def _ready(seen: Seen) -> Answer:
     if seen.spec is not None and seen.spec.rules.mode is Mode.PAUSED:
         return "True", Reason.PAUSED, "looks on and decides nothing"
     if seen.spec is not None and seen.spec.rules.mode is Mode.SHADOW:
-        return "True", Reason.SHADOW, "says what it would do and writes nothing to the target"
-    return "True", Reason.READY, "in force"
+        words = "says what it would do and writes nothing to the target"
+        return "True", Reason.SHADOW, words + _lacks(seen)
+    return "True", Reason.READY, "in force" + _lacks(seen)
+
+
+def _lacks(seen: Seen) -> str:
+    """Where to look when a policy that is fine does nothing."""
+    fine = seen.injection is None or seen.injection.healthy is not False
+    return "" if fine else "; its pods are not all served, see InjectionHealthy"
 
 
 def _missing(seen: Seen) -> str:
     target = "target" if seen.spec is None else str(seen.spec.target)
-    return f"{target} not found in the policy's namespace"
+    return (
+        f"{target} not found in the policy's namespace; nothing is written until it is there,"
+        " and a new one is met afresh"
+    )
 
 
 def _target(seen: Seen) -> Answer | None:
@@ -98,7 +114,26 @@ def _conflict(seen: Seen) -> Answer | None:
             f"{seen.spec.target} is taken by the older policy {seen.conflict_with}; "
             "this one acts on nothing until only one of the two points at it",
         )
-    return "True", Reason.NO_CONFLICT, "the only policy of its target"
+    if seen.failure or seen.problem is not None:
+        return None
+    target = seen.spec.target
+    if seen.hold is not None and seen.inputs is not None:
+        message = say_hold(
+            seen.hold,
+            namespace=seen.namespace,
+            target=target,
+            current=seen.inputs.current,
+            wanted=_wanted(seen),
+        )
+        return "False", seen.hold.reason, message
+    if seen.autoscaler is not None:
+        return "True", Reason.NO_CONFLICT, say_autoscaler_beside(seen.autoscaler, target)
+    return "True", Reason.NO_CONFLICT, say_alone(target, seen.autoscalers_problem)
+
+
+def _wanted(seen: Seen) -> int:
+    assert seen.inputs is not None
+    return seen.inputs.current if seen.decision is None else seen.decision.scaling.replicas
 
 
 def _metrics(seen: Seen) -> Answer | None:
@@ -118,8 +153,9 @@ def _forecast(seen: Seen) -> Answer | None:
         why = "spec.scaling.forecast.enabled is false"
         return "False", Reason.FORECAST_DISABLED, why if seen.spec.rules.scales else _NO_SCALING
     forecast = seen.inputs.forecast
-    if forecast is None:
-        return "Unknown", Reason.TRAINING, "no forecast yet; reactive only"
+    if forecast is None or forecast.reason is Reason.TRAINING:
+        words = "no forecast yet" if forecast is None else forecast.message
+        return "Unknown", Reason.TRAINING, f"{words}; reactive only until then"
     status = "True" if forecast.reliable else "False"
     return status, forecast.reason, forecast.message or _forecast_words(status)
 
@@ -140,6 +176,9 @@ def _scaling_active(seen: Seen) -> Answer | None:
     if seen.spec.rules.mode is Mode.PAUSED:
         return "False", Reason.PAUSED, "mode is Paused"
     scaling = seen.decision.scaling
+    if seen.hold is not None:
+        words = say_inactive(seen.hold, current=seen.inputs.current, wanted=scaling.replicas)
+        return "False", seen.hold.reason, words
     if scaling.reason is Reason.TARGET_STOPPED:
         return "False", scaling.reason, scaling.message
     state = seen.inputs.demand.state
@@ -153,7 +192,8 @@ def _scaling_limited(seen: Seen) -> Answer | None:
         return None
     for clamp in reversed(seen.decision.scaling.clamps):
         if clamp.reason in _LIMITS:
-            return "True", clamp.reason, f"{clamp.before} wanted, {clamp.after} allowed"
+            words = _LIMITS[clamp.reason].format(before=clamp.before, after=clamp.after)
+            return "True", clamp.reason, words
     return "False", Reason.STEADY, "the wanted count is within all limits"
 
 
@@ -213,6 +253,14 @@ def judge_sidecars(sidecars: Sidecars) -> Answer:
     return "True", Reason.SIDECARS_IN_SYNC, "all sidecars run the current config"
 
 
+def _injection(seen: Seen) -> Answer | None:
+    health = seen.injection
+    if health is None or seen.conflict_with:
+        return None
+    status = "Unknown" if health.healthy is None else str(health.healthy)
+    return status, health.reason, health.message
+
+
 _QUESTIONS: Mapping[str, Callable[[Seen], Answer | None]] = {
     "Ready": _ready,
     "TargetResolved": _target,
@@ -224,4 +272,5 @@ _QUESTIONS: Mapping[str, Callable[[Seen], Answer | None]] = {
     "BudgetsOK": _budgets,
     "Degraded": _degraded,
     "SidecarsInSync": _sidecars,
+    "InjectionHealthy": _injection,
 }

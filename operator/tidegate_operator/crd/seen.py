@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from tidegate_operator.crd.fields import InvalidSpecError
 from tidegate_operator.crd.spec import PolicySpec
+from tidegate_operator.decide.hands import Hold
+from tidegate_operator.decide.holding import Autoscaler
 from tidegate_operator.decide.words import (
     Budget,
     BudgetUse,
@@ -18,6 +20,7 @@ from tidegate_operator.decide.words import (
     Reason,
     Rung,
 )
+from tidegate_operator.inject.watchdog import Health
 
 REPLICA_ACTIONS = frozenset({"ScaleUp", "ScaleDown", "Hold"})
 """``Change.action`` of changes that are about the replica count."""
@@ -68,6 +71,14 @@ class Seen:
     told: Sequence[Told] = ()
     cold_starts: Sequence[float] = ()
     sidecars: Sidecars = field(default_factory=Sidecars)
+    injection: Health | None = None
+    hold: Hold | None = None
+    """Somebody else who decides the replicas."""
+    autoscaler: Autoscaler | None = None
+    """Of the target, whether it is in the way or not."""
+    autoscalers_problem: str = ""
+    """Why it is not known whether there is one."""
+    namespace: str = ""
     scale_error: str = ""
     """Why the target's scale could not be written."""
     failure: str = ""

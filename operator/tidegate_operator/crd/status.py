@@ -16,6 +16,7 @@ from tidegate_operator.crd.seen import Seen, Told, budget_rung, share_used
 from tidegate_operator.decide.words import (
     Budget,
     BudgetUse,
+    Clamp,
     Decision,
     Forecast,
     Inputs,
@@ -219,12 +220,21 @@ def _decision(told: Told, seen: Seen) -> dict[str, Any]:
     }
     if seen.inputs is not None and seen.decision is not None:
         entry["inputs"] = _decision_inputs(seen.inputs, seen.decision, seen.quantile)
-        if told.about_replicas and seen.decision.scaling.clamps:
+        if told.about_replicas and (clamps := _clamps(seen.decision, seen)):
             entry["clamps"] = [
                 {"reason": str(clamp.reason), "before": clamp.before, "after": clamp.after}
-                for clamp in seen.decision.scaling.clamps
+                for clamp in clamps
             ]
     return {name: value for name, value in entry.items() if value != ""}
+
+
+def _clamps(decision: Decision, seen: Seen) -> Sequence[Clamp]:
+    """What bent the count, last of all somebody else who holds it where it is."""
+    scaling, inputs = decision.scaling, seen.inputs
+    if seen.hold is None or inputs is None or scaling.replicas == inputs.current:
+        return scaling.clamps
+    held = Clamp(reason=seen.hold.reason, before=scaling.replicas, after=inputs.current)
+    return (*scaling.clamps, held)
 
 
 def _decision_inputs(inputs: Inputs, decision: Decision, quantile: float) -> dict[str, str]:

@@ -167,4 +167,6 @@ def describe(standing: Standing) -> str:
     whose = f" of {use.key or 'no tenant'}" if budget.scope is not Scope.POLICY else ""
     end = datetime.fromtimestamp(use.window_end, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     used = " and ".join(parts)
-    return f"budget {budget.name}{whose}: {used} used ({standing.share:.0%}), until {end}"
+    # Rounded down, as status has it: 99.6 % of a limit is not spent.
+    share = int(standing.share * 100 + 1e-9)
+    return f"budget {budget.name}{whose}: {used} used ({share}%), until {end}"

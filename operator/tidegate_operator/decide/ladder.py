@@ -239,7 +239,16 @@ def _models_named(
     """Put models to the triggers' changes that are about models."""
     after = everyone.choose(rules.models)
     old, new = (BLOCKED if name is None else name for name in (before, after))
-    return tuple(c if c.after else replace(c, before=old, after=new) for c in changes)
+    return tuple(c if c.after else _model_named(c, old, new) for c in changes)
+
+
+def _model_named(change: Change, old: str, new: str) -> Change:
+    text = change.message
+    if new == BLOCKED:
+        text += ": requests are blocked"
+    elif new != old and new:
+        text += f": {new} answers{' again' if change.action == 'Recover' else ''}"
+    return replace(change, before=old, after=new, message=text)
 
 
 def _budget_changes(

@@ -40,8 +40,9 @@ def decide(rules: Rules, inputs: Inputs, memory: Memory) -> tuple[Decision, Memo
     changes = _scaling_changes(inputs, scaling, before, told) + ladder_changes
     if scaling.replicas != inputs.current:
         told = scaling.replicas if told is None else _further(inputs, scaling.replicas, told)
-    if told != memory.told_replicas or scaling.reason is not memory.last_reason:
-        memory = replace(memory, told_replicas=told, last_reason=scaling.reason)
+    reason = None if _is_first_look(scaling, before) else scaling.reason
+    if told != memory.told_replicas or reason is not memory.last_reason:
+        memory = replace(memory, told_replicas=told, last_reason=reason)
     return Decision(scaling=scaling, ladder=ladder, changes=changes), memory
 
 
@@ -93,14 +94,23 @@ def _scaling_changes(
         news = told is None or _further(inputs, target, told) != told
         action = "ScaleUp" if target > current else "ScaleDown"
         return (_change(action, inputs, scaling),) if news else ()
-    if scaling.reason is before.last_reason:
+    if scaling.reason is before.last_reason or _is_first_look(scaling, before):
         return ()
     if scaling.reason in _MUST_KNOW:
         return (_change("Hold", inputs, scaling, warning=True),)
+    if before.last_reason is Reason.TARGET_STOPPED:
+        return (_change("Hold", inputs, replace(scaling, reason=Reason.TARGET_STARTED)),)
     if before.last_reason in _MUST_KNOW:
-        found = replace(scaling, reason=Reason.METRICS_FOUND)
+        text = f"the sidecars report again; {scaling.message}"
+        found = replace(scaling, reason=Reason.METRICS_FOUND, message=text)
         return (_change("Hold", inputs, found),) if scaling.reactive is not None else ()
     return ()
+
+
+def _is_first_look(scaling: ScalingDecision, before: Memory) -> bool:
+    """A rate takes two looks: that the first one has none is no news, that the second has none
+    is."""
+    return scaling.reason is Reason.DATA_ABSENT and before.last_current is None
 
 
 def _change(

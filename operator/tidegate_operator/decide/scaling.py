@@ -49,6 +49,7 @@ _CLAMP_TEXTS = {
     Reason.STABILIZATION: "{after} were needed within the stabilisation window",
     Reason.FORECAST_HOLDS: "the forecast holds {after}",
     Reason.PODS_STARTING: "pods are still starting",
+    Reason.TRAINING: "its forecast is being fitted",
     Reason.WOULD_MISS_SLO: "fewer than {after} would miss the SLO at the recent peak",
 }
 
@@ -60,7 +61,10 @@ def decide_scaling(
     if mode is Mode.PAUSED:
         return _left_alone(inputs, Reason.PAUSED, "the policy is paused"), _forget(memory)
     if inputs.current == 0:
-        message = "replicas is 0, which nobody but a person or another controller sets: left alone"
+        message = (
+            "somebody set replicas to 0, which means stop: nothing is scaled until somebody sets"
+            " it above 0"
+        )
         return _left_alone(inputs, Reason.TARGET_STOPPED, message), _forget(memory)
     seen = _looked(rules, inputs, memory)
     reason, trouble = _trouble(inputs.demand)
@@ -245,11 +249,20 @@ def _limit_down(
     steps.bend(max(steps.target, min(highest, current)), Reason.STABILIZATION)
     if inputs.starting > 0:
         steps.bend(current, Reason.PODS_STARTING)
+    if _is_training(rules, inputs):
+        steps.bend(current, Reason.TRAINING)
     step = max(1, math.floor(current * rules.down_max_share))
     steps.bend(max(steps.target, current - step), Reason.SCALE_DOWN_LIMIT)
     carried = min(_pods_within_slo(rules, inputs.demand, need), current)
     steps.bend(max(steps.target, carried), Reason.WOULD_MISS_SLO)
     steps.bend(min(steps.target, rules.max_replicas), Reason.MAX_REPLICAS)
+
+
+def _is_training(rules: ScalingRules, inputs: Inputs) -> bool:
+    """A first model is on its way and bounded in time: what it will say of the load to come is
+    worth waiting for, such as after a restart right before a rush."""
+    forecast = inputs.forecast
+    return rules.forecast_enabled and forecast is not None and forecast.reason is Reason.TRAINING
 
 
 def _pods_within_slo(rules: ScalingRules, demand: Demand, need: _Need) -> int:

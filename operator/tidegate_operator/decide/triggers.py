@@ -241,8 +241,8 @@ def _open(watch: _Watch, trigger: Trigger, answering: str) -> None:
     watch.tell(
         str(trigger.do),
         Reason.ERROR_RATE_HIGH,
-        f"{_percent(errors, ended)} on {answering or 'all models'} for {trigger.for_s:.0f} s "
-        f"(trigger {trigger.name}: above {trigger.enter:.1%})",
+        f"{_percent(errors, ended, answering)}; above {100 * trigger.enter:g}% "
+        f"for {trigger.for_s:.0f} s (trigger {trigger.name})",
         warning=True,
     )
 
@@ -354,6 +354,6 @@ def _close(watch: _Watch, message: str) -> None:
     )
 
 
-def _percent(errors: int, ended: int) -> str:
+def _percent(errors: int, ended: int, model: str = "") -> str:
     share = errors / ended if ended else 0.0
-    return f"{share:.1%} of {ended} requests failed"
+    return f"{share:.1%} of {ended} requests{f' to {model}' if model else ''} failed"

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tidegate_operator.decide.holding import HandsMemory
+
 
 class Mode(StrEnum):
     """How far a policy may act."""
@@ -29,9 +31,15 @@ class Reason(StrEnum):
     DEMAND_LOW = "CapacityAboveDemand"
     BELOW_MINIMUM = "BelowMinimum"
     ABOVE_MAXIMUM = "AboveMaximum"
-    TARGET_STOPPED = "TargetStopped"
+    TARGET_STOPPED = "ScaledToZero"
     """Somebody else set ``replicas: 0``; that means stop."""
+    TARGET_STARTED = "ScaledAboveZero"
+    """Somebody ended their stop."""
     PAUSED = "Paused"
+    # who else decides it
+    HPA_ON_TARGET = "HPAOnTarget"
+    SCALED_BY_HAND = "ScaledByHand"
+    FIELD_CONTESTED = "FieldContested"
     # what kept the wanted count from being the decided one: clamps
     MIN_REPLICAS = "MinReplicas"
     MAX_REPLICAS = "MaxReplicas"
@@ -71,11 +79,24 @@ class Reason(StrEnum):
     TARGET_MISSING = "TargetNotFound"
     TARGET_FOUND = "TargetFound"
     CONFLICT = "TargetSharedByPolicies"
-    NO_CONFLICT = "OnlyPolicyOfTarget"
+    NO_CONFLICT = "NobodyElseScales"
     SIDECARS_MISSING = "SidecarsMissing"
     SIDECARS_BEHIND = "SidecarsBehind"
     SIDECARS_FAILED = "SidecarsRejectedConfig"
     SIDECARS_IN_SYNC = "SidecarsInSync"
+    ALL_INJECTED = "AllInjected"
+    NOT_ASKED = "NotAsked"
+    """Nobody asked for sidecars in the target's pods."""
+    WITHOUT_SIDECAR = "PodsWithoutSidecar"
+    ROLLING_OUT = "SidecarsRollingOut"
+    """A rollout is replacing the pods that have none yet."""
+    INJECTION_SKIPPED = "InjectionSkipped"
+    """Sidecars were asked for, but something about the pods keeps them out."""
+    INJECTION_REJECTED = "InjectionRejected"
+    """An option says what can't be; the pods are refused."""
+    INJECTION_UNKNOWN = "InjectionUnknown"
+    NUMERIC_TARGET_PORT = "NumericTargetPort"
+    """A Service leads past the sidecar, to the app's own port by number."""
     METRICS_FOUND = "MetricsFound"
     SCALE_FAILED = "ScaleFailed"
     SHADOW = "Shadow"
@@ -443,3 +464,4 @@ class Memory:
     """``budget/key`` -> the rung that was last told."""
     last_reason: Reason | None = None
     """Of the last scaling decision, so that a change of mind is told once."""
+    hands: HandsMemory = field(default_factory=HandsMemory)

@@ -84,6 +84,10 @@ class Ahead:
             retrain_every_s=spec.forecast.retrain_every_s,
             quantile=spec.rules.scaling.quantile,
         )
+        if self.newest is None:
+            # Not yet known is not "none": nothing is scaled down before it is, whatever a short
+            # stabilisation window would allow right after a restart.
+            self.newest = _unanswered(now, rules, Reason.TRAINING, "the first forecast is awaited")
         kept = counts[-max(1, int(spec.forecast.history_s / 60)) :]
         first = start_minute + len(counts) - len(kept)
         self._asking = asyncio.create_task(self._ask(first, kept, now, rules))
@@ -117,11 +121,16 @@ class Ahead:
             )
         except Exception as error:  # noqa: BLE001  # a forecast may fail, scaling must not
             logs.failure("forecast_failed", policy=self._key, error=describe(error))
-            self.newest = Forecast(
-                made_at=now,
-                horizon_s=rules.horizon_s,
-                quantiles={},
-                reliable=False,
-                reason=Reason.FORECAST_FAILED,
-                message=f"asking failed: {describe(error)}",
-            )
+            message = f"asking failed: {describe(error)}"
+            self.newest = _unanswered(now, rules, Reason.FORECAST_FAILED, message)
+
+
+def _unanswered(now: float, rules: ForecastRules, reason: Reason, message: str) -> Forecast:
+    return Forecast(
+        made_at=now,
+        horizon_s=rules.horizon_s,
+        quantiles={},
+        reliable=False,
+        reason=reason,
+        message=message,
+    )

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from tidegate_operator import logs
-from tidegate_operator.cluster.client import ApiError, describe
+from tidegate_operator.cluster.client import NAMESPACE_ENDS, ApiError, describe
 from tidegate_operator.crd.spec import read_target
 from tidegate_operator.handlers.policy import PolicyLoop, Surroundings
 
@@ -87,8 +87,9 @@ class Loop:
                 await policy.tick(manifest, taken_by)
                 self._failing.discard(policy.uid)
             except Exception as error:  # noqa: BLE001  # one policy's fault is not another's
-                result = "failed"
-                await self._failed(policy, error)
+                if not (isinstance(error, ApiError) and error.reason == NAMESPACE_ENDS):
+                    result = "failed"
+                    await self._failed(policy, error)
             self._around.metrics.ticks.labels(result).observe(time.monotonic() - begun)
 
     async def _failed(self, policy: PolicyLoop, error: Exception) -> None:

@@ -10,8 +10,10 @@ import signal
 from typing import Any
 
 from tidegate_operator import logs
-from tidegate_operator.cluster.client import ApiError, KubernetesApi, describe
+from tidegate_operator.cluster.autoscalers import mirror_autoscalers
+from tidegate_operator.cluster.client import ApiError, describe
 from tidegate_operator.cluster.leader import Leadership, own_identity
+from tidegate_operator.cluster.lists import Kube
 from tidegate_operator.cluster.observe import World, sweep_pods, sweep_policies
 from tidegate_operator.handlers.door import Door
 from tidegate_operator.handlers.loop import Loop
@@ -25,6 +27,8 @@ from tidegate_wire.clock import Clock
 
 END_S = 5.0
 """Real seconds for the last writes; Kubernetes gives 30 before it kills."""
+AUTOSCALERS_S = 10.0
+"""Real seconds that the first decisions wait for the list of autoscalers, which may never come."""
 FIRST_LIST_S = 2.0
 """Real seconds between two tries of the first list, such as before the CRD is there."""
 
@@ -42,7 +46,7 @@ def run(settings: Settings, clock: Clock) -> int:
 async def serve(settings: Settings, clock: Clock, stop: asyncio.Event) -> int:
     """The whole process on the running event loop; ends when ``stop`` is set."""
     try:
-        api = await KubernetesApi.connect()
+        api = await Kube.connect()
     except ApiError as error:
         logs.event("cannot_start", error=str(error))
         return 1
@@ -76,7 +80,7 @@ def _tell_stray(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 class _Process:
     """The parts, and the order in which they come and go."""
 
-    def __init__(self, around: Surroundings, api: KubernetesApi, stop: asyncio.Event) -> None:
+    def __init__(self, around: Surroundings, api: Kube, stop: asyncio.Event) -> None:
         self._around = around
         self._api = api
         self._stop = stop
@@ -117,10 +121,13 @@ class _Process:
         """Watch and tick, until one of them ends."""
         await self._first_list()
         ready = asyncio.Event()
+        around = self._around
+        hpas = mirror_autoscalers(self._api, around.world.autoscalers, around.clock)
         # Before kopf: it takes every task that is younger than itself for one of its own at its
         # end.
         parts = [
-            asyncio.create_task(self._begin(ready), name="loop"),
+            asyncio.create_task(self._begin(ready, hpas.tried), name="loop"),
+            asyncio.create_task(hpas.run(), name="autoscalers"),
             asyncio.create_task(sweep(self._api, self._around.world), name="sweep"),
         ]
         parts.append(asyncio.create_task(watch(self._around.world, ready), name="kopf"))
@@ -146,8 +153,13 @@ class _Process:
         except TimeoutError:
             logs.event("ended_late", after_s=END_S)
 
-    async def _begin(self, ready: asyncio.Event) -> None:
+    async def _begin(self, ready: asyncio.Event, listed: asyncio.Event) -> None:
         await ready.wait()
+        try:
+            async with asyncio.timeout(AUTOSCALERS_S):
+                await listed.wait()
+        except TimeoutError:
+            logs.event("autoscalers_unknown", after_s=AUTOSCALERS_S)
         # kopf has put its own handlers in place of ours by now.
         self._obey_signals()
         await self._loop.run()

@@ -29,6 +29,9 @@ class Metrics:
         self.budget = self._gauge(
             Metric.BUDGET_USED_RATIO, "Fullest share of a budget's limit.", "budget"
         )
+        self.without_sidecar = self._gauge(
+            Metric.PODS_WITHOUT_SIDECAR, "Pods that asked for a sidecar and run without one."
+        )
         self.tokens = self._counter(
             Metric.POLICY_TOKENS, "Tokens of all requests of a policy.", *_POLICY, "type"
         )
@@ -69,6 +72,8 @@ class Metrics:
         self.ready.labels(**where).set(inputs.ready)
         rps = math.nan if inputs.demand.rps is None else inputs.demand.rps
         self.demand.labels(**where).set(rps)
+        if seen.injection is not None and seen.injection.healthy is not None:
+            self.without_sidecar.labels(**where).set(seen.injection.without)
         if seen.decision is not None:
             self.desired.labels(**where).set(seen.decision.scaling.replicas)
         if inputs.forecast is not None:
@@ -89,7 +94,7 @@ class Metrics:
         """A policy is gone."""
         labels = tuple(where[name] for name in _POLICY)
         gauges = (self.desired, self.ready, self.demand, self.forecast, self.budget)
-        for metric in (*gauges, self.tokens, self.decisions):
+        for metric in (*gauges, self.without_sidecar, self.tokens, self.decisions):
             metric.remove_by_labels(dict(where))
         for key in [key for key in self._tokens if key[:2] == labels]:
             del self._tokens[key]

@@ -15,13 +15,14 @@ from tidegate_operator.cluster.client import Api, ApiError, describe
 from tidegate_operator.cluster.config import ConfigWriter
 from tidegate_operator.cluster.history import Checkpoint, HistoryKeeper
 from tidegate_operator.cluster.observe import Scale, World
-from tidegate_operator.cluster.scale import write_scale
 from tidegate_operator.cluster.status import StatusWriter
 from tidegate_operator.crd.fields import InvalidSpecError
 from tidegate_operator.crd.orders import render_config
 from tidegate_operator.crd.seen import REPLICA_ACTIONS, Seen, Sidecars, Told
 from tidegate_operator.crd.spec import PolicySpec, read_spec
 from tidegate_operator.crd.status import build_status
+from tidegate_operator.decide.hands import Hold, Sight, who_holds
+from tidegate_operator.decide.holding import Autoscaler, HandsMemory
 from tidegate_operator.decide.plan import decide
 from tidegate_operator.decide.words import (
     Change,
@@ -33,10 +34,17 @@ from tidegate_operator.decide.words import (
     Mode,
 )
 from tidegate_operator.handlers.ahead import Ahead, Forecasts
+from tidegate_operator.handlers.hands import (
+    Wrote,
+    look_at_hands,
+    set_replicas,
+    writes_replicas,
+)
 from tidegate_operator.handlers.look import ColdStarts, Look, Source, count_sidecars, look_at
 from tidegate_operator.handlers.metrics import Metrics
 from tidegate_operator.handlers.recent import Recent
 from tidegate_operator.handlers.telling import Teller
+from tidegate_operator.handlers.watchdog import Watchdog
 from tidegate_operator.ledger.demand import DemandHistory
 from tidegate_operator.ledger.usage import Ledger
 from tidegate_operator.settings import Settings
@@ -96,6 +104,15 @@ class PolicyLoop:
         self._config = ConfigWriter(meta)
         self._history = HistoryKeeper(meta)
         self._teller = Teller(meta, around.metrics)
+        self._watchdog = Watchdog(
+            self.namespace,
+            self.uid,
+            around.settings.namespace,
+            known=any(
+                condition["type"] == "InjectionHealthy"
+                for condition in self._status.get("conditions") or ()
+            ),
+        )
         self._mind: _Mind | None = None
         self._selector = ""
         self._saw_whole = False
@@ -117,6 +134,7 @@ class PolicyLoop:
             seen = self._seen(now)
         elif taken_by:
             await self._config.withdraw(self._around.api)
+            mind.memory = replace(mind.memory, hands=HandsMemory())
             seen = self._seen(now, conflict_with=taken_by)
         else:
             seen = await self._work(self._spec, mind, now)
@@ -208,16 +226,22 @@ class PolicyLoop:
             await self._offer(spec, None, now)
             return self._seen(now, target_found=False)
         self._selector = look.scale.selector
+        await self._watchdog.look(around.api, spec.target, look, now)
         if self._problem is not None:
             # The newest wish can't be understood: look on, change nothing, let orders run out.
             return self._seen(now, target_found=True, inputs=inputs, mind=mind, look=look)
+        hold = await self._look_at_hands(spec, mind, look.scale, now)
         decision, memory = decide(spec.rules, inputs, mind.memory)
         await self._offer(spec, decision, now)
-        scale_error, scaled = await self._scale(spec, decision, look.scale)
+        scale_error, scaled = "", True
+        if hold is None and writes_replicas(spec) and decision.scaling.replicas != inputs.current:
+            wrote = await self._set_replicas(spec, mind, decision, look.scale, now)
+            scale_error, scaled = wrote.error, wrote.done
+            memory = replace(memory, hands=wrote.hands)
         if not scaled:
             memory = _forget_scaling(memory, mind.memory)
         mind.memory = memory
-        told = _told(spec, decision, inputs.current, scaled=scaled)
+        told = _told(spec, decision, inputs.current, scaled=scaled, held=hold is not None)
         mind.recent.look(now, inputs, decision)
         return self._seen(
             now,
@@ -227,6 +251,7 @@ class PolicyLoop:
             told=told,
             mind=mind,
             look=look,
+            hold=hold,
             scale_error=scale_error,
         )
 
@@ -272,21 +297,44 @@ class PolicyLoop:
         )
         await self._config.write(self._around.api, config, spec.target, now)
 
-    async def _scale(self, spec: PolicySpec, decision: Decision, scale: Scale) -> tuple[str, bool]:
-        """Write the count; what went wrong, and whether the decision may be remembered."""
+    async def _look_at_hands(
+        self, spec: PolicySpec, mind: _Mind, scale: Scale, now: float
+    ) -> Hold | None:
+        """Who else decides the count, if anybody."""
+        autoscaler = self._autoscaler()
+        mind.memory = await look_at_hands(
+            self._around.api,
+            self.namespace,
+            spec,
+            mind.memory,
+            Sight(
+                now=now,
+                uid=scale.uid,
+                replicas=scale.replicas,
+                generation=self._generation or 0,
+            ),
+            autoscaler=autoscaler,
+            manual_hold_s=self._around.settings.manual_hold_s,
+        )
+        return who_holds(autoscaler, mind.memory.hands, writes=writes_replicas(spec))
+
+    async def _set_replicas(
+        self, spec: PolicySpec, mind: _Mind, decision: Decision, scale: Scale, now: float
+    ) -> Wrote:
+        async def save(hands: HandsMemory) -> None:
+            mind.memory = replace(mind.memory, hands=hands)
+            await self._save(mind, now, at_once=True)
+
         wanted = decision.scaling.replicas
-        if (
-            spec.rules.mode is not Mode.ENFORCE
-            or not spec.rules.scales
-            or wanted == scale.replicas
-        ):
-            return "", True
-        try:
-            await write_scale(self._around.api, self.namespace, spec.target, scale, wanted)
-        except ApiError as error:
-            # Somebody wrote in between, or the target has just gone: the next tick looks again.
-            return ("" if error.status in (404, 409) else str(error)), False
-        return "", True
+        return await set_replicas(
+            self._around.api, self.namespace, spec, mind.memory.hands, scale, wanted, save
+        )
+
+    def _autoscaler(self) -> Autoscaler | None:
+        if self._spec is None:
+            return None
+        target = self._spec.target
+        return self._around.world.autoscalers.of(self.namespace, target.kind, target.name)
 
     # --- tell ---------------------------------------------------------------------------------
 
@@ -301,10 +349,12 @@ class PolicyLoop:
         inputs: Inputs | None = None,
         decision: Decision | None = None,
         told: Sequence[Told] = (),
+        hold: Hold | None = None,
         scale_error: str = "",
         failure: str = "",
     ) -> Seen:
         mind = mind or self._mind
+        problem = self._around.world.autoscalers.problem()
         sidecars = Sidecars()
         if look is not None and self._config.current is not None:
             sidecars = count_sidecars(
@@ -325,6 +375,11 @@ class PolicyLoop:
             told=told,
             cold_starts=() if mind is None else tuple(mind.cold_starts.samples),
             sidecars=sidecars,
+            injection=None if look is None else self._watchdog.health,
+            hold=hold,
+            autoscaler=self._autoscaler(),
+            autoscalers_problem="" if problem is None else str(problem),
+            namespace=self.namespace,
             scale_error=scale_error,
             failure=failure,
         )
@@ -380,16 +435,24 @@ def unproven(demand: Demand) -> Demand:
     return replace(demand, state=DataState.STALE)
 
 
-def _told(spec: PolicySpec, decision: Decision, current: int, *, scaled: bool) -> list[Told]:
+def _told(
+    spec: PolicySpec, decision: Decision, current: int, *, scaled: bool, held: bool
+) -> list[Told]:
     """What is to be told.
 
     A count that was written always is, even if Shadow told it before; one that could not be
     written is not, since it will be decided again.
     """
-    enforced, scaling = spec.rules.mode is Mode.ENFORCE, decision.scaling
+    enforces, scaling = spec.rules.mode is Mode.ENFORCE, decision.scaling
     changes = [c for c in decision.changes if scaled or c.action not in REPLICA_ACTIONS]
     of_count = any(change.action in ("ScaleUp", "ScaleDown") for change in changes)
-    if enforced and scaled and scaling.replicas != current and not of_count:
+    if (
+        writes_replicas(spec)
+        and not held
+        and scaled
+        and scaling.replicas != current
+        and not of_count
+    ):
         changes.append(
             Change(
                 action="ScaleUp" if scaling.replicas > current else "ScaleDown",
@@ -399,7 +462,10 @@ def _told(spec: PolicySpec, decision: Decision, current: int, *, scaled: bool) -
                 after=str(scaling.replicas),
             )
         )
-    return [Told(change=change, applied=enforced) for change in changes]
+    return [
+        Told(change=c, applied=enforces and not (held and c.action in REPLICA_ACTIONS))
+        for c in changes
+    ]
 
 
 def _forget_scaling(memory: Memory, before: Memory) -> Memory:
@@ -411,7 +477,11 @@ def _key(mind: _Mind) -> tuple[Any, ...]:
     memory = mind.memory
     rungs = tuple(sorted(memory.budget_rungs.items()))
     totals = mind.ledger.totals()
-    return (memory.rung, memory.probing, rungs), (totals, len(mind.cold_starts.samples))
+    hands = memory.hands
+    at_once = (memory.rung, memory.probing, rungs, hands.hold)
+    # A count that was only found is found again after a restart.
+    ours = hands.standing if hands.ours else None
+    return at_once, (totals, len(mind.cold_starts.samples), ours)
 
 
 def _demand_state(saved: Checkpoint) -> Mapping[str, Any] | None:

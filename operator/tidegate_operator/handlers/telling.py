@@ -20,9 +20,12 @@ _TOLD = (
     "MetricsAvailable",
     "ForecastReliable",
     "SidecarsInSync",
+    "InjectionHealthy",
     "ScalingActive",
 )
 """Conditions whose turn is news of its own; of the others a decision tells."""
+_IN_GOOD_TIME = (Reason.HISTORY_SHORT, Reason.FORECAST_DISABLED)
+"""Why there is no forecast where nobody has to do anything about it."""
 _READY_REASONS = (Reason.INVALID_SPEC, Reason.RECONCILE_FAILED)
 _FIRST_FAULTS = ("Ready", "TargetResolved", "NoConflict")
 """What is worth telling where it was never otherwise; pods without data are not, at first."""
@@ -80,7 +83,7 @@ class Teller:
                 reason=Reason(reason),
                 message=condition["message"],
                 action=kind,
-                warning=condition["status"] == "False",
+                warning=condition["status"] == "False" and reason not in _IN_GOOD_TIME,
                 now=seen.now,
             )
 
@@ -98,6 +101,16 @@ def _is_turn(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
     if kind == "ScalingActive":
         failed = bool(new["reason"] == Reason.SCALE_FAILED)
         return failed and (old is None or old["reason"] != new["reason"])
+    if kind == "ForecastReliable":
+        # That scaling ahead begins is news as well.
+        return new["status"] != "Unknown" and (old is None or old["status"] != new["status"])
+    if kind == "InjectionHealthy" and fault:
+        # Each of its faults has a remedy of its own, but for the one that is being mended.
+        told = new["reason"] != Reason.ROLLING_OUT
+        return told and (old is None or old["reason"] != new["reason"])
+    if kind == "NoConflict" and fault:
+        # Each of its faults is somebody else, with a remedy of its own.
+        return old is None or old["reason"] != new["reason"]
     if old is None:
         return fault and kind in _FIRST_FAULTS
     return fault != was_fault

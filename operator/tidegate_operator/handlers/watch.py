@@ -7,7 +7,7 @@ peering, posting or annotations; handlers patch nothing. What a broken watch los
 import asyncio
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -22,6 +22,8 @@ POD_SWEEPS = 5
 """Pods are swept every so many times: ten thousand of them are a long list."""
 _FIRST_BACKOFFS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _LAST_BACKOFF_S = 10.0
+IDENTITY = "tidegate"
+"""Towards peers, of which there are none: who leads is the Lease's matter."""
 
 
 class EndlessBackoffs:
@@ -79,6 +81,8 @@ async def watch(world: World, ready: asyncio.Event) -> None:
     await kopf.operator(
         registry=build_registry(world),
         settings=build_settings(),
+        # Without one kopf asks who it runs as, and a container's user by number has no name.
+        identity=cast(Any, IDENTITY),
         clusterwide=True,
         ready_flag=ready,
     )

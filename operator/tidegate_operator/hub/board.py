@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidegate_operator.cluster.client import Object
+from tidegate_operator.cluster.mirror import Key
 from tidegate_operator.hub.trail import (
     POINT_S,
     Point,
@@ -15,7 +16,6 @@ from tidegate_operator.hub.trail import (
     point_of_status,
     read_checkpoint,
 )
-from tidegate_operator.hub.watch import Key
 from tidegate_wire.clock import Clock
 from tidegate_wire.names import POLICY
 

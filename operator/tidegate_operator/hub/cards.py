@@ -23,6 +23,7 @@ from tidegate_operator.hub.telling import (
     part,
     spell_duration,
     spell_s,
+    tenant_name,
     time_of,
 )
 from tidegate_operator.hub.trail import Point, number
@@ -218,7 +219,7 @@ def _budget(budget: Manifest, rule: Manifest, now: float, name: str) -> str:
     left = f", in {spell_s(end - now)}" if end and end > now else ""
     spent = f"{amount(budget.get('used'))} of {amount(budget.get('limit'))} {unit}".strip()
     per = "" if scope == "Policy" else f" · the fullest {escape(scope.lower())}"
-    words = f"{share:.0%} used, {amount}; {reset}{left}"
+    words = f"{share:.0%} used, {spent}; {reset}{left}"
     tops = items(budget, "top")[:MAX_KEYS]
     keys = "".join(
         _budget_key(top, marks, f"{name}-{i}", labels=i == len(tops) - 1)
@@ -241,9 +242,11 @@ def _budget_key(
         if rung in ("None", "Normal")
         else f' <span class="badge {_rung_css(rung)}">{escape(rung)}</span>'
     )
-    bar = svg.budget_bar(share, marks, name, f"{top.get('key')}: {share:.0%} used", labels=labels)
+    bar = svg.budget_bar(
+        share, marks, name, f"{tenant_name(top.get('key'))}: {share:.0%} used", labels=labels
+    )
     return (
-        f'<div class="budget-key"><p>{escape(str(top.get("key") or "(no tenant)"))}{off} '
+        f'<div class="budget-key"><p>{escape(tenant_name(top.get("key")))}{off} '
         f'<span class="note">{amount(top.get("used"))} · {share:.0%}</span></p>{bar}</div>'
     )
 
@@ -266,7 +269,7 @@ def tenants(policy: Manifest, now: float) -> str:
     if not found:
         return ""
     rows = "".join(
-        f'<tr><td data-h="Tenant">{escape(str(t.get("name")))}</td>'
+        f'<tr><td data-h="Tenant">{escape(tenant_name(t.get("name")))}</td>'
         f'<td data-h="Rung"><span class="badge {_rung_css(str(t.get("rung")))}">'
         f"{escape(str(t.get('rung')))}</span></td>"
         f'<td data-h="Why">{escape(str(t.get("reason") or ""))}</td>'

@@ -17,9 +17,9 @@ from aiohttp import web
 
 from tidegate_operator import logs
 from tidegate_operator.cluster.client import ApiError, Object
-from tidegate_operator.hub.kube import Kube
+from tidegate_operator.cluster.lists import Kube
+from tidegate_operator.cluster.mirror import Key
 from tidegate_operator.hub.measure import Measures
-from tidegate_operator.hub.watch import Key
 from tidegate_wire.clock import Clock
 from tidegate_wire.config import SidecarConfig
 from tidegate_wire.names import (

@@ -17,15 +17,15 @@ from aiohttp import web
 
 from tidegate_operator import logs
 from tidegate_operator.cluster.client import ApiError, describe
+from tidegate_operator.cluster.lists import Kube
+from tidegate_operator.cluster.mirror import Mirror
 from tidegate_operator.hub.board import Board
 from tidegate_operator.hub.certs import Bundle, load_into
 from tidegate_operator.hub.config import ConfigIndex, Gatekeeper, SidecarDoor
-from tidegate_operator.hub.kube import Kube
 from tidegate_operator.hub.measure import Measures
 from tidegate_operator.hub.page import Page
 from tidegate_operator.hub.registration import ensure_bundle, ensure_webhooks, hub_url
-from tidegate_operator.hub.watch import Mirror
-from tidegate_operator.hub.webhook import Webhook, too_old
+from tidegate_operator.hub.webhook import Webhook, read_minor
 from tidegate_operator.inject.patch import Sidecar
 from tidegate_operator.settings import Settings
 from tidegate_wire.clock import CLOCK_VARIABLE, Clock
@@ -40,8 +40,9 @@ from tidegate_wire.names import (
 
 MAX_REVIEW_BYTES = 8 * 1024 * 1024
 """An object has at most 1.5 MiB in etcd, and an update's review carries two, with JSON escapes."""
-ENSURE_S = 60.0
-"""Between two looks at the certificate and the registration; real seconds, as certificates are."""
+ENSURE_S = 15.0
+"""Between two looks at the certificate and the registration; real seconds, as certificates are. It
+is also how long pods go without a sidecar after somebody applies the registration without a CA."""
 ENSURE_RETRY_S = 2.0
 LEAVE_S = 3.0
 """For open answers to be finished when told to stop; real seconds."""
@@ -57,7 +58,7 @@ class Hub:
         self._bundle: Bundle | None = None
         self._open = False
         """Whether the TLS door answers."""
-        self._old_server = ""
+        self._server_minor: int | None = None
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._measures = Measures()
         self._board = Board(clock)
@@ -67,7 +68,7 @@ class Hub:
         keeper = Gatekeeper(kube, clock)
         self._door = SidecarDoor(self._index, keeper, self.configs.synced, clock, self._measures)
         self._webhook = Webhook(
-            self._sidecar, settings.namespace, self._measures, lambda: self._old_server
+            self._sidecar, settings.namespace, self._measures, lambda: self._server_minor
         )
 
     def _mirrors(self) -> tuple[Mirror, Mirror, Mirror]:
@@ -123,12 +124,19 @@ class Hub:
 
     async def _keep_registered(self) -> None:
         """Certificate and registration, for as long as the process lives."""
+        told = ""
         while True:
             try:
                 await self._ensure()
+                if told:
+                    logs.event("registration_back")
+                told = ""
                 await asyncio.sleep(ENSURE_S)
             except ApiError as error:
-                logs.event("registration_failed", status=error.status, message=str(error))
+                # A fault that lasts, such as a registration that nobody makes, is told once.
+                if str(error) != told:
+                    logs.event("registration_failed", status=error.status, message=str(error))
+                told = str(error)
                 await asyncio.sleep(ENSURE_RETRY_S)
 
     async def _ensure(self) -> None:
@@ -138,7 +146,7 @@ class Hub:
             await ensure_webhooks(self._kube, self._settings, bundle.ca_pem)
         self._use(bundle)
         if not self._open:
-            self._old_server = too_old(await self._kube.get("/version"))
+            self._server_minor = read_minor(await self._kube.get("/version"))
             await self._serve(self._tls_app(), self._settings.hub_port, self._context)
             self._open = True
             # Announced when it answers, so that no review meets a closed door.
@@ -183,6 +191,7 @@ class Hub:
             version=version("tidegate"),
             hub_url=hub_url(self._settings),
             hub_ca=self._bundle.ca_pem if self._bundle else "",
+            resources=self._settings.sidecar_resources,
             env={CLOCK_VARIABLE: clock} if clock else {},
         )
 

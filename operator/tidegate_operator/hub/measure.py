@@ -5,9 +5,12 @@ Law: labels are bounded enums; names come from ``tidegate_wire.names``.
 
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tidegate_wire.names import Metric
+
+REVIEW_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Up to the API server's patience; 25 ms is what 99 % of reviews should stay under."""
 
 
 class Review(StrEnum):
@@ -34,14 +37,21 @@ class Measures:
         )
         for result in Review:
             self._reviews.labels(result)
+        self._review_s = Histogram(
+            Metric.WEBHOOK_REVIEW_DURATION,
+            "Real time from a review's head to its answer, its body's arrival included.",
+            buckets=REVIEW_BOUNDS_S,
+            registry=self._registry,
+        )
         self.polls = Gauge(
             Metric.CONFIG_POLLS,
             "Sidecars that wait for a new config right now.",
             registry=self._registry,
         )
 
-    def reviewed(self, result: Review) -> None:
+    def reviewed(self, result: Review, took_s: float) -> None:
         self._reviews.labels(result).inc()
+        self._review_s.observe(took_s)
 
     def render(self) -> bytes:
         return generate_latest(self._registry)

@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from tidegate_operator.cluster.mirror import Key
 from tidegate_operator.hub import cards
 from tidegate_operator.hub.board import Board
 from tidegate_operator.hub.telling import headline, spell_s
 from tidegate_operator.hub.trail import Point
-from tidegate_operator.hub.watch import Key
 from tidegate_wire.clock import Clock
 
 REFRESH_S = 15.0

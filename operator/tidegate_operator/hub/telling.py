@@ -62,41 +62,78 @@ def _sentence(policy: Manifest, status: Manifest, ready: Manifest) -> str:
     if ready.get("status") == "False":
         return str(ready.get("message") or ready.get("reason") or "The policy is not in force.")
     off = items(status, "tenants")
-    if status.get("phase") in ("Degraded", "Blocked", "Warned") and not off:
-        return _degraded(policy, status)
+    rung = _everyones_rung(policy, status)
+    if rung:
+        told = _degraded(policy, status, rung)
+        return f"{told} {_tenants(off)}." if off else told
     if off:
-        return _tenants(off)
+        return f"{_tenants(off)}; the rest is normal."
     return _demand(status)
 
 
-def _degraded(policy: Manifest, status: Manifest) -> str:
-    normal = next((str(m.get("name")) for m in items(part(policy, "spec"), "models")), "")
+def _everyones_rung(policy: Manifest, status: Manifest) -> str:
+    """Where all stand, whatever a tenant's own budget did to that tenant; empty: on none."""
+    degraded = next((c for c in items(status, "conditions") if c.get("type") == "Degraded"), {})
     model = str(status.get("activeModel") or "")
-    ladder = ("Warn", "Switch", "Block", "Probe")
-    last = next((d for d in items(status, "decisions") if d.get("action") in ladder), {})
-    because = str(last.get("message") or "")
-    if status.get("phase") == "Blocked":
+    if model and model != _first_model(policy):
+        return "Switch"
+    if degraded.get("status") == "True":
+        return "Block"
+    if degraded:
+        return "" if degraded.get("reason") == "Normal" else "Warn"
+    rungs = {"Warned": "Warn", "Degraded": "Switch", "Blocked": "Block"}
+    return "" if items(status, "tenants") else rungs.get(str(status.get("phase")), "")
+
+
+def _first_model(policy: Manifest) -> str:
+    return next((str(m.get("name")) for m in items(part(policy, "spec"), "models")), "")
+
+
+def _degraded(policy: Manifest, status: Manifest, rung: str) -> str:
+    because = _last_of_all(policy, status)
+    if rung == "Block":
         return f"Requests are refused. {because}".strip()
-    if status.get("phase") == "Warned":
+    if rung == "Warn":
         return because or "A threshold for a warning is passed; nothing else has changed."
+    model, normal = str(status.get("activeModel") or ""), _first_model(policy)
     if model and normal and model != normal:
         return f"{model} answers in place of {normal}. {because}".strip()
     return because or "The policy stands off its normal rung."
+
+
+def _last_of_all(policy: Manifest, status: Manifest) -> str:
+    """The last step on the ladder that was about everyone, in its own words."""
+    budgets = items(part(policy, "spec"), "budgets")
+    apart = {str(b.get("name")) for b in budgets if b.get("scope") == "Tenant"}
+    for decision in items(status, "decisions"):
+        of_tenant = str(decision.get("subject") or "").partition("/")[0] in apart
+        if decision.get("action") in ("Warn", "Switch", "Block", "Probe") and not of_tenant:
+            return _sentenced(str(decision.get("message") or ""))
+    return ""
+
+
+def _sentenced(text: str) -> str:
+    return text if not text or text.endswith(".") else f"{text}."
+
+
+def tenant_name(name: object) -> str:
+    """Requests that bear no tenant's name share a budget, too."""
+    return str(name or "(no tenant)")
 
 
 def _tenants(off: Sequence[Manifest]) -> str:
     verbs = {"Block": "blocked", "Switch": "moved to another model", "Warn": "warned"}
     groups = []
     for rung, verb in verbs.items():
-        names = [str(t.get("name")) for t in off if t.get("rung") == rung]
+        names = [tenant_name(t.get("name")) for t in off if t.get("rung") == rung]
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             be = "is" if len(names) == 1 else "are"
             groups.append((len(names), f"{', '.join(names[:3])}{more} {be} {verb}"))
     if not groups:
-        return f"{len(off)} tenants are off the normal rung."
+        return f"{len(off)} tenants are off the normal rung"
     who = "Tenant" if groups[0][0] == 1 else "Tenants"
-    return f"{who} {', '.join(text for _, text in groups)}; the rest is normal."
+    return f"{who} {', '.join(text for _, text in groups)}"
 
 
 def _demand(status: Manifest) -> str:

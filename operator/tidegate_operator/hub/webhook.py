@@ -8,8 +8,10 @@ is counted.
 import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
 from typing import Any
 
 from aiohttp import web
@@ -17,15 +19,21 @@ from aiohttp import web
 from tidegate_operator import logs
 from tidegate_operator.hub.measure import Measures, Review
 from tidegate_operator.hub.registration import NAMESPACE_SUFFIX
-from tidegate_operator.inject.choice import Inject, Reject, Skip, choose, has_sidecar
+from tidegate_operator.inject.choice import AppPort, Choice, Done, Inject, Skip, choose
+from tidegate_operator.inject.options import Reject, unknown_names
 from tidegate_operator.inject.patch import Operation, Sidecar, patch_pod
-from tidegate_operator.inject.workload import patch_workload, wish_problem
-from tidegate_wire.names import PATH_MUTATE
+from tidegate_operator.inject.workload import patch_workload, pod_of, wish_problem
+from tidegate_wire.names import PATH_MUTATE, PORT_INBOUND
 
 BODY_TIMEOUT_S = 4.0
 """For the API server to send its review, below its own time-out of 5 s; in real seconds."""
+MAX_WARNING = 256
+"""Characters; the API server may cut longer ones."""
 OLDEST_MINOR = 29
 """Kubernetes 1.29 is the first whose init containers restart by default (native sidecars)."""
+NAMED_PORT_MINOR = 33
+"""Kubernetes 1.33 is the first whose Services find the named port of a native sidecar
+(kubernetes#128850): before it, a pod whose port name has moved there gets no traffic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,7 @@ class Verdict:
 
     result: Review
     operations: list[Operation]
-    warning: str = ""
+    warnings: Sequence[str] = ()
     refusal: str = ""
 
 
@@ -46,19 +54,20 @@ class Webhook:
         sidecar: Callable[[], Sidecar],
         own_namespace: str,
         measures: Measures,
-        obstacle: Callable[[], str] = lambda: "",
+        server_minor: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """``obstacle`` is a sentence where this cluster can't carry sidecars at all."""
+        """``server_minor`` is the 36 of Kubernetes 1.36; ``None`` where it is not known."""
         self._sidecar = sidecar
         self._own_namespace = own_namespace
         self._measures = measures
-        self._obstacle = obstacle
+        self._server_minor = server_minor
 
     def add_routes(self, app: web.Application) -> None:
         app.router.add_post(PATH_MUTATE, self._mutate)
         app.router.add_post(PATH_MUTATE + NAMESPACE_SUFFIX, self._mutate)
 
     async def _mutate(self, request: web.Request) -> web.Response:
+        began = perf_counter()
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 body = json.loads(await request.read())
@@ -69,8 +78,9 @@ class Webhook:
         except (ValueError, KeyError, TypeError):
             return web.Response(status=400, text="body must be an AdmissionReview\n")
         verdict = self._judge(review, request.path.endswith(NAMESPACE_SUFFIX))
-        self._measures.reviewed(verdict.result)
-        return web.json_response(answer(uid, verdict))
+        response = web.json_response(answer(uid, verdict))
+        self._measures.reviewed(verdict.result, perf_counter() - began)
+        return response
 
     def _judge(self, review: dict[str, Any], namespace_asks: bool) -> Verdict:
         try:
@@ -78,40 +88,69 @@ class Webhook:
         except Exception:  # noqa: BLE001 - the process's edge: our fault must not refuse a pod
             logs.failure("review_failed", namespace=review.get("namespace"))
             sentence = "Tidegate failed on this object and let it pass without a sidecar"
-            return Verdict(Review.FAILED, [], warning=sentence)
+            return Verdict(Review.FAILED, [], (sentence,))
 
     def _decide(self, review: dict[str, Any], namespace_asks: bool) -> Verdict:
-        manifest = review.get("object") or {}
-        if (review.get("kind") or {}).get("kind") != "Pod":
-            return judge_workload(manifest)
-        choice = choose(
-            manifest,
+        choose_for = partial(
+            choose,
             namespace=review.get("namespace") or "",
             own_namespace=self._own_namespace,
             namespace_asks=namespace_asks,
         )
+        manifest = review.get("object") or {}
+        if (review.get("kind") or {}).get("kind") != "Pod":
+            before = review.get("oldObject") or {}
+            return judge_workload(
+                manifest,
+                self._without_obstacle(choose_for(pod_of(manifest))),
+                choose_for(pod_of(before)) if before else None,
+            )
+        return self._judge_pod(manifest, self._without_obstacle(choose_for(manifest)))
+
+    def _without_obstacle(self, choice: Choice) -> Choice:
+        if not isinstance(choice, Inject):
+            return choice
+        obstacle = too_old(self._server_minor(), choice.port)
+        return Skip(obstacle) if obstacle else choice
+
+    def _judge_pod(self, pod: dict[str, Any], choice: Choice) -> Verdict:
+        if isinstance(choice, Done):
+            return Verdict(Review.UNCHANGED, [])
         if isinstance(choice, Reject):
             return Verdict(Review.REJECTED, [], refusal=choice.message)
         if isinstance(choice, Skip):
-            return Verdict(Review.SKIPPED, [], warning=choice.reason)
-        if obstacle := self._obstacle():
-            return Verdict(Review.SKIPPED, [], warning=obstacle)
-        return self._inject(manifest, choice)
-
-    def _inject(self, pod: dict[str, Any], choice: Inject) -> Verdict:
-        if has_sidecar(pod):
-            return Verdict(Review.UNCHANGED, [])
-        operations = patch_pod(pod, choice.port, self._sidecar())
-        return Verdict(Review.INJECTED, operations, warning=choice.warning)
+            return Verdict(Review.SKIPPED, [], _words(choice, pod))
+        operations = patch_pod(pod, choice.port, self._sidecar(), choice.options)
+        return Verdict(Review.INJECTED, operations, _words(choice, pod))
 
 
-def judge_workload(workload: dict[str, Any]) -> Verdict:
-    """What is answered for a Deployment or StatefulSet."""
+def judge_workload(workload: dict[str, Any], choice: Choice, before: Choice | None) -> Verdict:
+    """What is answered for a Deployment or StatefulSet whose pods meet ``choice``, and met
+    ``before`` in the workload that is replaced.
+
+    A mistake is refused where it is made. One that stands already is told and let be: the write
+    may be a controller's, or take a finalizer off.
+    """
+    leaves = (workload.get("metadata") or {}).get("deletionTimestamp") is not None
+    if isinstance(choice, Reject) and choice != before and not leaves:
+        return Verdict(Review.REJECTED, [], refusal=choice.message)
     operations = patch_workload(workload)
-    if isinstance(operations, Reject):
-        return Verdict(Review.REJECTED, [], refusal=operations.message)
+    said = [wish_problem(workload), *_words(choice, workload)]
+    said += unknown_names((workload.get("spec") or {}).get("template") or {})
     result = Review.COPIED if operations else Review.UNCHANGED
-    return Verdict(result, operations, warning=wish_problem(workload))
+    return Verdict(result, operations, tuple(dict.fromkeys(filter(None, said))))
+
+
+def _words(choice: Choice, manifest: dict[str, Any]) -> tuple[str, ...]:
+    """What to tell the person who wrote the manifest."""
+    word = ""
+    if isinstance(choice, Inject):
+        word = choice.warning
+    elif isinstance(choice, Skip):
+        word = choice.reason
+    elif isinstance(choice, Reject):
+        word = f"pods are refused until it is mended: {choice.message}"
+    return (*filter(None, (word,)), *unknown_names(manifest))
 
 
 def answer(uid: str, verdict: Verdict) -> dict[str, Any]:
@@ -120,17 +159,35 @@ def answer(uid: str, verdict: Verdict) -> dict[str, Any]:
     if verdict.refusal:
         message = f"tidegate: {verdict.refusal}"
         response["status"] = {"code": 422, "reason": "Invalid", "message": message}
-    if verdict.warning:
-        response["warnings"] = [f"tidegate: {verdict.warning}"]
+    if verdict.warnings:
+        response["warnings"] = [_short(f"tidegate: {each}") for each in verdict.warnings]
     if verdict.operations:
         patch = json.dumps(verdict.operations).encode()
         response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode()}
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 
 
-def too_old(version: dict[str, Any]) -> str:
-    """A sentence where a server's ``/version`` is below what sidecars need; else empty."""
+def _short(warning: str) -> str:
+    """As much as the API server passes on."""
+    return warning if len(warning) <= MAX_WARNING else f"{warning[: MAX_WARNING - 1]}\u2026"
+
+
+def read_minor(version: dict[str, Any]) -> int | None:
+    """The 36 of a server's ``/version`` that says 1.36; ``None`` for anything else."""
     digits = "".join(c for c in str(version.get("minor", "")) if c.isdigit())
-    if version.get("major") != "1" or not digits or int(digits) >= OLDEST_MINOR:
+    return int(digits) if version.get("major") == "1" and digits else None
+
+
+def too_old(minor: int | None, port: AppPort) -> str:
+    """A sentence where Kubernetes can't carry a sidecar in front of that port; else empty."""
+    if minor is None or minor >= NAMED_PORT_MINOR:
         return ""
-    return f"no sidecar: Kubernetes must be at least 1.{OLDEST_MINOR}, was: 1.{digits}"
+    if minor < OLDEST_MINOR:
+        return f"no sidecar: Kubernetes must be at least 1.{OLDEST_MINOR}, was: 1.{minor}"
+    if port.name:
+        return (
+            f"no sidecar: Services follow a named port to a sidecar from Kubernetes "
+            f"1.{NAMED_PORT_MINOR} on, was: 1.{minor}; leave port {port.number} without a name "
+            f"and let the Service's targetPort be {PORT_INBOUND}"
+        )
+    return ""

@@ -1,17 +1,22 @@
 """Whether a pod gets a sidecar, and which of its ports the sidecar stands in front of.
 
-Law: a function of values. Nothing but a person's own mistake in an annotation of ours is a
+Law: a function of values. Nothing but a person's own mistake in an option of ours is a
 ``Reject``; whatever else keeps a sidecar out is a ``Skip`` whose sentence says so, and the pod
 starts without one. ``"false"`` anywhere wins.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
+from tidegate_operator.inject.options import (
+    NO_OPTIONS,
+    Manifest,
+    Options,
+    Reject,
+    annotation,
+    read_options,
+)
 from tidegate_wire.names import CONTAINER, INJECT, PORT, PORT_ADMIN, PORT_INBOUND
-
-Manifest = Mapping[str, Any]
 
 SYSTEM_PREFIX = "kube-"
 MIRROR = "kubernetes.io/config.mirror"
@@ -37,6 +42,7 @@ class AppPort:
 class Inject:
     port: AppPort
     warning: str = ""
+    options: Options = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +52,11 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
-class Reject:
-    message: str
+class Done:
+    """The pod has its sidecar, from an earlier admission or by hand."""
 
 
-Choice = Inject | Skip | Reject
+Choice = Inject | Skip | Done | Reject
 
 
 def choose(
@@ -65,10 +71,18 @@ def choose(
         return wish
     if obstacle := _obstacle(pod, namespace, own_namespace):
         return Skip(obstacle)
+    if has_sidecar(pod):
+        # Its port has lost its name by now, and could not be found by it.
+        return Done()
+    options = read_options(pod)
+    if isinstance(options, Reject):
+        return options
     port = find_port(pod)
-    if isinstance(port, Inject) and (clash := _port_clash(pod)):
+    if not isinstance(port, Inject):
+        return port
+    if clash := _port_clash(pod):
         return Skip(clash)
-    return port
+    return replace(port, options=options)
 
 
 def _wish(pod: Manifest, namespace_asks: bool) -> Skip | None:
@@ -81,7 +95,8 @@ def _wish(pod: Manifest, namespace_asks: bool) -> Skip | None:
         if value == "true":
             asked = True
         elif value is not None:
-            return Skip(f'metadata.{kind}[{INJECT}] must be "true" or "false", was: {value!r}')
+            where = f"metadata.{kind}[{INJECT}]"
+            return Skip(f'no sidecar: {where} must be "true" or "false", was: {value!r}')
     return None if asked else Skip("")
 
 
@@ -95,8 +110,6 @@ def _obstacle(pod: Manifest, namespace: str, own_namespace: str) -> str:
         return "no sidecar: a static pod's mirror cannot be changed"
     if spec.get("hostNetwork"):
         return "no sidecar: a pod with hostNetwork shares its ports with the node"
-    if has_sidecar(pod):
-        return ""
     if any(c.get("name") == CONTAINER for c in spec.get("containers") or ()):
         return f"no sidecar: the pod has a container named {CONTAINER} of its own"
     return ""
@@ -109,8 +122,6 @@ def has_sidecar(pod: Manifest) -> bool:
 
 
 def _port_clash(pod: Manifest) -> str:
-    if has_sidecar(pod):
-        return ""
     for where, _, port in _tcp_ports(pod):
         if port.get("containerPort") in (PORT_INBOUND, PORT_ADMIN):
             name = (pod["spec"]["containers"])[where].get("name", "")
@@ -127,12 +138,10 @@ def find_port(pod: Manifest) -> Choice:
     asked = ((pod.get("metadata") or {}).get("annotations") or {}).get(PORT)
     if asked is not None:
         return _asked_port(str(asked).strip(), declared)
-    if has_sidecar(pod) and not declared:
-        return Skip("")
     if not declared:
         return Skip(
             f"no sidecar: no container declares a TCP port; declare it, or name its number in "
-            f"metadata.annotations[{PORT}]"
+            f"{annotation(PORT)}"
         )
     if len(declared) == 1:
         return Inject(declared[0])
@@ -142,7 +151,7 @@ def find_port(pod: Manifest) -> Choice:
     return Inject(
         taken,
         f"the pod declares several ports ({_spell(declared)}); the sidecar stands in front of "
-        f"{taken.name or taken.number}; metadata.annotations[{PORT}] chooses another",
+        f"{taken.name or taken.number}; {annotation(PORT)} chooses another",
     )
 
 
@@ -150,7 +159,7 @@ def _asked_port(asked: str, declared: list[AppPort]) -> Inject | Reject:
     for port in declared:
         if asked in (port.name, str(port.number)):
             return Inject(port)
-    where = f"metadata.annotations[{PORT}]"
+    where = annotation(PORT)
     if declared:
         rule = f"must name or number a TCP port that a container declares ({_spell(declared)})"
         return Reject(f"{where} {rule}, was: {asked!r}")

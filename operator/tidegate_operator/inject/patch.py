@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate_operator.inject.belongs import workload_of
-from tidegate_operator.inject.choice import AppPort, Manifest, has_sidecar
+from tidegate_operator.inject.choice import AppPort, has_sidecar
+from tidegate_operator.inject.options import (
+    END_MARGIN_S,
+    NO_OPTIONS,
+    Manifest,
+    Options,
+    Resources,
+    container_resources,
+    grace_s,
+)
 from tidegate_wire.names import (
     CONTAINER,
     INJECTED,
@@ -34,8 +43,6 @@ USER = 65532
 LINGER_S = 120
 """Most time that a leaving sidecar waits for its last figures to be read, where the grace period
 leaves so much: eight of the reconciler's looks. It waits only while nobody reads."""
-GRACE_S = 30
-"""Kubernetes' default ``terminationGracePeriodSeconds``."""
 STATE_BYTES = "16Mi"
 _HANDLERS = ("livenessProbe", "readinessProbe", "startupProbe")
 _HOOKS = ("postStart", "preStop")
@@ -50,18 +57,21 @@ class Sidecar:
     hub_url: str
     hub_ca: str
     """PEM, all authorities that a hub's certificate may come from."""
+    resources: Resources = field(default_factory=Resources)
     env: Mapping[str, str] = field(default_factory=dict)
     """Besides what injection itself sets."""
 
 
-def patch_pod(pod: Manifest, port: AppPort, sidecar: Sidecar) -> list[Operation]:
+def patch_pod(
+    pod: Manifest, port: AppPort, sidecar: Sidecar, options: Options = NO_OPTIONS
+) -> list[Operation]:
     """Operations in the order to apply them in; none where the pod has its sidecar."""
     if has_sidecar(pod):
         return []
     spec = pod.get("spec") or {}
     return [
         *_take_name(pod, port),
-        *_append(spec, "/spec", "initContainers", [_container(pod, port, sidecar)]),
+        *_append(spec, "/spec", "initContainers", [_container(pod, port, sidecar, options)]),
         *_append(spec, "/spec", "volumes", _volumes()),
         *_drain_first(spec["containers"][port.container], port.container),
         *_mark(pod, sidecar.version),
@@ -92,33 +102,27 @@ def _append(parent: Manifest, base: str, key: str, items: list[Any]) -> list[Ope
     return [{"op": "add", "path": f"{base}/{key}", "value": items}]
 
 
-def _container(pod: Manifest, port: AppPort, sidecar: Sidecar) -> dict[str, Any]:
+def _container(pod: Manifest, port: AppPort, sidecar: Sidecar, options: Options) -> dict[str, Any]:
     # Last of the init containers: those before it may take minutes (a model's download) that need
     # no sidecar, and the app's containers start after the last one in any case.
     return {
         "name": CONTAINER,
         "image": sidecar.image,
         "restartPolicy": "Always",
-        "env": _environment(pod, port, sidecar),
+        "env": _environment(pod, port, sidecar, options),
         "ports": [
             {"name": port.name or "tidegate-in", "containerPort": PORT_INBOUND, "protocol": "TCP"},
             {"name": "tidegate-admin", "containerPort": PORT_ADMIN, "protocol": "TCP"},
         ],
-        # Neither probe asks the hub or the model server: a pod never waits for us or for them.
-        "startupProbe": {
-            "httpGet": {"path": "/healthz", "port": PORT_ADMIN},
-            "periodSeconds": 1,
-            "failureThreshold": 60,
-        },
+        # It asks neither the hub nor the model server: a pod never waits for us or for them. And no
+        # startupProbe: the app, which nobody reaches but by a sidecar that is ready, would begin to
+        # start a second later for it.
         "readinessProbe": {
             "httpGet": {"path": "/readyz", "port": PORT_ADMIN},
-            "periodSeconds": 2,
-            "failureThreshold": 2,
+            "periodSeconds": 1,
+            "failureThreshold": 3,
         },
-        "resources": {
-            "requests": {"cpu": "50m", "memory": "64Mi"},
-            "limits": {"memory": "256Mi"},
-        },
+        "resources": container_resources(pod, options, sidecar.resources),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -134,7 +138,9 @@ def _container(pod: Manifest, port: AppPort, sidecar: Sidecar) -> dict[str, Any]
     }
 
 
-def _environment(pod: Manifest, port: AppPort, sidecar: Sidecar) -> list[dict[str, Any]]:
+def _environment(
+    pod: Manifest, port: AppPort, sidecar: Sidecar, options: Options
+) -> list[dict[str, Any]]:
     values = {
         "TIDEGATE_LISTEN": f"0.0.0.0:{PORT_INBOUND}",
         "TIDEGATE_UPSTREAM": f"http://127.0.0.1:{port.number}",
@@ -147,14 +153,15 @@ def _environment(pod: Manifest, port: AppPort, sidecar: Sidecar) -> list[dict[st
         "TIDEGATE_LINGER_S": str(_linger_s(pod)),
         **sidecar.env,
     }
+    if options.drain_s is not None:
+        values["TIDEGATE_DRAIN_ACCEPT_S"] = str(options.drain_s)
     uid = {"name": "TIDEGATE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
     return [*({"name": name, "value": value} for name, value in values.items()), uid]
 
 
 def _linger_s(pod: Manifest) -> int:
     """Within the pod's grace period, less a margin for ending by itself."""
-    grace_s = pod["spec"].get("terminationGracePeriodSeconds")
-    return max(0, min(LINGER_S, (GRACE_S if grace_s is None else int(grace_s)) - 5))
+    return max(0, min(LINGER_S, grace_s(pod) - END_MARGIN_S))
 
 
 def _volumes() -> list[dict[str, Any]]:

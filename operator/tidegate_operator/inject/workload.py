@@ -8,30 +8,27 @@ too; a template's own word is left alone.
 
 from typing import Any
 
-from tidegate_operator.inject.choice import Manifest, Reject, find_port, has_sidecar
+from tidegate_operator.inject.options import Manifest, annotation
 from tidegate_operator.inject.patch import Operation, escape
-from tidegate_wire.names import COPIED, INJECT, PORT
+from tidegate_wire.names import COPIED, INJECT, OPTIONS
 
 _TEMPLATE = "/spec/template"
 
 
-def patch_workload(workload: Manifest) -> list[Operation] | Reject:
-    """Operations on the workload; ``Reject`` where ``tidegate.io/port`` names a port that the
-    template lacks.
-    """
+def patch_workload(workload: Manifest) -> list[Operation]:
+    """Operations on the workload, in the order to apply them in."""
     template = (workload.get("spec") or {}).get("template")
     if not template:
         return []
+    return _difference(template, *_copied_maps(workload, template))
+
+
+def pod_of(workload: Manifest) -> dict[str, Any]:
+    """The pod that the workload will ask for, with what is copied to it."""
+    template = (workload.get("spec") or {}).get("template") or {}
     labels, annotations = _copied_maps(workload, template)
-    copied = {
-        "metadata": {"labels": labels, "annotations": annotations},
-        "spec": template.get("spec"),
-    }
-    if labels.get(INJECT) == "true" and PORT in annotations and not has_sidecar(copied):
-        port = find_port(copied)
-        if isinstance(port, Reject):
-            return port
-    return _difference(template, labels, annotations)
+    metadata = {"labels": labels, "annotations": annotations}
+    return {"metadata": metadata, "spec": template.get("spec") or {}}
 
 
 def wish_problem(workload: Manifest) -> str:
@@ -39,7 +36,7 @@ def wish_problem(workload: Manifest) -> str:
     wish = _annotations(workload).get(INJECT)
     if wish in (None, "true", "false"):
         return ""
-    return f'metadata.annotations[{INJECT}] must be "true" or "false", was: {wish!r}'
+    return f'no sidecar: {annotation(INJECT)} must be "true" or "false", was: {wish!r}'
 
 
 def _annotations(manifest: Manifest) -> dict[str, str]:
@@ -58,9 +55,11 @@ def _copied_maps(workload: Manifest, template: Manifest) -> tuple[dict[str, str]
         # As a label, since a webhook's objectSelector matches nothing else.
         labels[INJECT] = original[INJECT]
         names.append(INJECT)
-        if PORT in original and PORT not in annotations:
-            annotations[PORT] = original[PORT]
-            names.append(PORT)
+    for option in OPTIONS:
+        # Without the wish as well: a namespace's label may be what asks.
+        if option in original and option not in annotations:
+            annotations[option] = original[option]
+            names.append(option)
     if names:
         annotations[COPIED] = ",".join(names)
     return labels, annotations

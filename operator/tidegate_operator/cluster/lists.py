@@ -1,7 +1,7 @@
-"""What the hub asks of the API server beyond single calls: whole lists, and watches.
+"""What is asked of the API server beyond single calls: whole lists, and watches.
 
-Law: as in the cluster room, whose client this is: it returns what the server said or raises
-``ApiError``, and never retries by itself.
+Law: the client's: it returns what the server said or raises ``ApiError``, and never retries by
+itself.
 """
 
 import json

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from tidegate_operator import logs
 from tidegate_operator.cluster.client import ApiError, Object
-from tidegate_operator.hub.kube import Kube
+from tidegate_operator.cluster.lists import Kube
 from tidegate_wire.clock import Clock
 
 Key = tuple[str, str]
@@ -32,16 +32,22 @@ class Mirror:
         *,
         selector: str = "",
         on_change: Callable[[Key, Object | None], None] = lambda key, found: None,
+        trim: Callable[[Object], Object] = lambda found: found,
     ) -> None:
+        """``trim`` takes out of an object what nobody here reads; it must leave ``metadata``'s
+        ``resourceVersion``, ``namespace`` and ``name``."""
         self._kube = kube
         self._path = path
         self._clock = clock
         self._selector = selector
         self._on_change = on_change
+        self._trim = trim
         self._objects: dict[Key, Object] = {}
         self._problem: ApiError | None = None
         self.synced = asyncio.Event()
         """Set after the first whole list, and from then on."""
+        self.tried = asyncio.Event()
+        """Set after the first list or refusal of one, and from then on."""
 
     @property
     def objects(self) -> Mapping[Key, Object]:
@@ -79,6 +85,7 @@ class Mirror:
             if version_of(self._objects.get(key)) != version_of(item):
                 self._set(key, item)
         self.synced.set()
+        self.tried.set()
         return version
 
     async def _follow(self, version: str) -> str:
@@ -93,7 +100,7 @@ class Mirror:
         if found is None:
             self._objects.pop(key, None)
         else:
-            self._objects[key] = found
+            found = self._objects[key] = self._trim(found)
         self._on_change(key, found)
 
     def _fault(self, error: ApiError) -> None:
@@ -102,6 +109,7 @@ class Mirror:
         if self._problem is None:
             logs.event("watch_lost", path=self._path, status=error.status, message=str(error))
         self._problem = error
+        self.tried.set()
 
     def _over(self) -> None:
         if self._problem is not None:
