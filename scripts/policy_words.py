@@ -86,7 +86,7 @@ REASONS: Mapping[str, str] = {
     "ForecastDisabled": "`forecast.enabled` is false, or the policy has no `scaling`.",
     "HistoryTooShort": "There is less history than `forecast.minHistory`.",
     "ForecastNoSkill": "The forecast is no better than a naive one, so it is not used.",
-    "ForecastTraining": "The first training is not done.",
+    "ForecastTraining": "The first training is not done; nothing is scaled down meanwhile.",
     "ForecastFailed": "Training or prediction failed; the message says how.",
     "ForecastStale": "The last forecast is too old to use.",
     "Normal": "Everybody is on the first model, within all budgets.",
@@ -133,6 +133,7 @@ REASONS: Mapping[str, str] = {
         "Pods run without the sidecar that was asked for, such as after the hub was away; "
         "the message has the command that rolls them."
     ),
+    "SidecarsRollingOut": "A rollout is replacing the pods without a sidecar: nothing to do.",
     "InjectionSkipped": "Something about the pods keeps a sidecar out; the message says what.",
     "InjectionRejected": "An annotation says what can't be, so new pods are refused.",
     "InjectionUnknown": "Whether the pods have their sidecars could not be looked at.",

@@ -279,7 +279,9 @@ class Exchange:
         if broken:
             self.client.cut(flush=not self._close_delimited)
         else:
-            self.client.finished(keep=self._stays())
+            # As its head has promised: a client that reads the last byte may send the next request
+            # in the same moment, and would meet a closed connection.
+            self.client.finished(keep=self._keep)
 
     # the end
 

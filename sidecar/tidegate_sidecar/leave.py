@@ -32,6 +32,8 @@ class DataPath(Protocol):
 
     def drain(self) -> None: ...
 
+    def close_quiet(self) -> None: ...
+
 
 class Told:
     """What the last reader of ``/stats`` was told; answers whether anything has happened since."""
@@ -128,6 +130,9 @@ class Leaving:
         self._stop_listening()
         looks = int(SETTLE_REAL_S / LOOK_REAL_S)
         while looks and self._proxy.clients:
+            # Not before: in the meantime each has had its chance of an answer that says "close",
+            # which its client can't miss; a connection that just closes can cross a request.
+            self._proxy.close_quiet()
             looks = int(SETTLE_REAL_S / LOOK_REAL_S) if self._proxy.in_flight else looks - 1
             await asyncio.sleep(LOOK_REAL_S)
         self.empty.set()

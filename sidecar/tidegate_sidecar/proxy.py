@@ -34,6 +34,9 @@ REQUEST_IDLE_S: Final = 60.0
 IDLE_CLIENT_S: Final = 3600.0
 """Long, since closing an idle connection can cross the next request on it."""
 MAX_PIPELINED_BYTES: Final = 65536
+QUIET_REAL_S: Final = 1.0
+"""How long a kept connection of a leaving sidecar stays open past its last answer: the time in
+which a client that goes on at once sends its next request. Real seconds: it is the network."""
 LINGER_REAL_S: Final = 2.0
 """How long a refused client may go on sending before it is cut off: closed at once, the connection
 would be reset and the refusal lost. Real seconds: it is the network that is waited for."""
@@ -89,10 +92,13 @@ class Proxy:
         return len(self.live)
 
     def drain(self) -> None:
-        """Let running answers finish and no connection outlive its answer; new ones are served."""
+        """From now on each answer says that its connection ends with it; requests are served."""
         self.draining = True
+
+    def close_quiet(self) -> None:
+        """Close kept connections that no next request has come on."""
         for client in list(self.clients):
-            client.close_if_idle()
+            client.close_if_quiet(self.loop.time() - QUIET_REAL_S)
 
     async def close(self) -> None:
         """Cut everything that is left."""
@@ -148,6 +154,7 @@ class ClientConnection:
         "_moved_at",
         "_payload",
         "_pending",
+        "_quiet_since",
         "_reader",
         "_refused",
         "_served",
@@ -166,6 +173,8 @@ class ClientConnection:
         self._body: Body | None = None
         self._payload: bytes | bytearray = b""
         self._pending = b""
+        self._quiet_since = 0.0
+        """By the loop's time, the end of the last answer; kept only by a leaving sidecar."""
         self._exchange: Exchange | None = None
         self._held = False
         self._refused = False
@@ -304,7 +313,10 @@ class ClientConnection:
         if not keep:
             self._refused = True
             transport.close()
-        elif self._pending:
+            return
+        if self.proxy.draining:
+            self._quiet_since = self.proxy.loop.time()
+        if self._pending:
             # Not from here: a long row of pipelined requests would nest as deep.
             self.proxy.loop.call_soon(self._read_on)
 
@@ -339,11 +351,12 @@ class ClientConnection:
 
     # for the proxy
 
-    def close_if_idle(self) -> None:
-        """Close a kept connection on which nothing is going on; one that was never used may be
-        just about to be, and its client would not try again."""
+    def close_if_quiet(self, since: float) -> None:
+        """Close a kept connection on which nothing has gone on since then; one that was never used
+        may be just about to be, and its client would not try again."""
         reading = self._body is not None or not self._reader.empty or bool(self._pending)
-        if self._served and self._exchange is None and not reading and self._transport is not None:
+        busy = self._exchange is not None or reading or self._quiet_since > since
+        if self._served and not busy and self._transport is not None:
             self._transport.close()
 
     def check(self, now: float) -> None:

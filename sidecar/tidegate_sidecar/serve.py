@@ -26,8 +26,8 @@ from tidegate_wire.config import SidecarConfig
 from tidegate_wire.stats import SidecarStats
 
 FIRST_CONFIG_REAL_S = 3.0
-"""Longest wait for a first config before serving without one, in real seconds: a start-up probe
-gives no more.
+"""Longest wait for a first config before serving without one, in real seconds: a
+pod's start should take no longer.
 """
 BACKLOG = 1024
 HURRIED = 1

@@ -356,6 +356,25 @@ async def test_a_restart_without_a_clean_end_reads_the_gap_back_from_the_counter
     assert sum(n or 0 for n in saved.counts) == pytest.approx(4.0 * 60 * 10, rel=0.1)
 
 
+async def test_a_history_put_there_by_hand_is_taken_up_and_made_ours() -> None:
+    """Without an owner, before there was a policy: what a user may do who has counts already."""
+    stage = Stage()
+    minute = int(stage.clock.at // 60) - 3000
+    meta = {"name": "chat", "namespace": "shop", "uid": ""}
+    history = encode_history(meta, Checkpoint(start_minute=minute, counts=[30] * 2990))
+    del history["metadata"]["ownerReferences"]
+    path = f"{MAPS}/tidegate-history-chat"
+    stage.api.put(path, history)
+    await stage.tick(4, rps=2.0)
+    assert stage.forecasts.asked[-1][2] >= 2990
+    await stage.loop.end()
+    (owner,) = stage.api.objects[path]["metadata"]["ownerReferences"]
+    assert owner["uid"] == "uid-chat"
+    kept = stage.history()
+    assert kept is not None
+    assert list(kept.counts[:2990]) == [30] * 2990
+
+
 async def test_a_checkpoint_that_cannot_be_had_is_waited_for_and_never_overwritten() -> None:
     stage = Stage()
     await stage.tick(21, rps=4.0)

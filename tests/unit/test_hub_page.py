@@ -280,7 +280,11 @@ def test_between_checkpoints_statuses_draw_the_newest_end() -> None:
                 "tenants": [{"name": "a", "rung": "Block"}],
                 "decisions": [
                     {"action": "Block", "subject": "team-day/a", "message": "of a"},
-                    {"action": "Switch", "subject": "errors", "message": "10% failed"},
+                    {
+                        "action": "Switch",
+                        "subject": "errors",
+                        "message": "10% failed: llama-8b answers",
+                    },
                 ],
             },
             "llama-8b answers in place of llama-70b. 10% failed. Tenant a is blocked.",

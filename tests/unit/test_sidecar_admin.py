@@ -54,6 +54,9 @@ class Sidecar:
     def drain(self) -> None:
         self.draining = True
 
+    def close_quiet(self) -> None:
+        """None of these connections is ever quiet."""
+
     def _stop_listening(self) -> None:
         self.listening = False
 

@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from proxied import Answer, post, proxied
+from tidegate_sidecar.proxy import QUIET_REAL_S
 from tidegate_wire.config import Do, Model, Order, SidecarConfig, Timeouts
 from tidegate_wire.names import OTHER, Outcome, Refusal
 from upstream import Call, chat_reply, chat_stream, like_a_server, serving, usage_chunk
@@ -781,7 +782,7 @@ async def test_a_reader_that_stalls_stalls_the_server_and_not_our_memory() -> No
         assert stand.series.outcomes == {Outcome.OK: 1}
 
 
-async def test_draining_finishes_answers_and_keeps_no_connection() -> None:
+async def test_draining_finishes_answers_and_tells_each_connection_that_it_ends() -> None:
     release = asyncio.Event()
 
     async def script(call: Call) -> None:
@@ -803,14 +804,42 @@ async def test_draining_finishes_answers_and_keeps_no_connection() -> None:
         await running.reader.readuntil(b"data: {}")
         assert stand.proxy.in_flight == 1
         stand.proxy.drain()
-        assert await idle.closed()
         release.set()
-        assert (await running.reader.read()).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
-        await fresh.send(post(STREAM))
-        answer = await fresh.answer()
-        assert (answer.whole, answer.headers["connection"]) == (True, "close")
-        assert await fresh.closed()
+        await running.reader.readuntil(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        # What was promised to stay open takes the next request, sent as the last answer ends.
+        for client in (running, idle, fresh):
+            await client.send(post(STREAM))
+            answer = await client.answer()
+            assert (answer.whole, answer.headers["connection"]) == (True, "close")
+            assert await client.closed()
         assert stand.proxy.in_flight == 0
+
+
+async def test_a_leaving_sidecar_closes_what_is_quiet_and_nothing_that_may_be_asked_on() -> None:
+    release = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.begin_stream()
+        await call.chunk(b"data: {}\n\n")
+        await release.wait()
+        await call.chunk(b"data: [DONE]\n\n")
+        await call.send(b"0\r\n\r\n")
+
+    async with proxied(script) as stand, asyncio.timeout(10):
+        running, unused = await stand.connect(), await stand.connect()
+        await running.send(post(STREAM))
+        await running.reader.readuntil(b"data: {}")
+        stand.proxy.drain()
+        stand.proxy.close_quiet()
+        release.set()
+        await running.reader.readuntil(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        ended_at = asyncio.get_running_loop().time()
+        while not running.reader.at_eof():
+            stand.proxy.close_quiet()
+            await asyncio.sleep(0.01)
+        assert asyncio.get_running_loop().time() - ended_at >= 0.9 * QUIET_REAL_S
+        await unused.send(post(STREAM))
+        assert (await unused.answer()).whole
 
 
 async def test_usage_of_the_extra_chunk_alone_in_its_read_leaves_no_trace() -> None:

@@ -23,6 +23,7 @@ from tidegate_operator.hub.telling import (
     next_steps,
     part,
     spell_duration,
+    tenant_name,
     time_of,
 )
 
@@ -176,7 +177,7 @@ def _budgets(status: Manifest, now: float) -> Table | None:
         name = str(budget.get("name"))
         limit = amount(budget.get("limit"))
         for top in items(budget, "top") or [budget]:
-            key = str(top.get("key") or whose)
+            key = tenant_name(top["key"]) if "key" in top else whose
             rung = str(top.get("rung") or "-")
             cells = (name, key, amount(top.get("used")), limit, str(top.get("utilization") or "-"))
             table.add_row(*(Text(cell) for cell in (*cells, rung, end)))
@@ -192,7 +193,8 @@ def _tenants(status: Manifest, now: float) -> Table | None:
     for name in ("Tenant", "Rung", "Why", "Until"):
         table.add_column(name)
     for tenant in found:
-        cells = [str(tenant.get(k) or "") for k in ("name", "rung", "reason")]
+        cells = [tenant_name(tenant.get("name"))]
+        cells += [str(tenant.get(k) or "") for k in ("rung", "reason")]
         table.add_row(*(Text(c) for c in (*cells, time_of(tenant.get("until"), now))))
     return table
 

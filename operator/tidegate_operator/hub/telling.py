@@ -97,6 +97,8 @@ def _degraded(policy: Manifest, status: Manifest, rung: str) -> str:
         return because or "A threshold for a warning is passed; nothing else has changed."
     model, normal = str(status.get("activeModel") or ""), _first_model(policy)
     if model and normal and model != normal:
+        # Its own words end with the same.
+        because = _sentenced(because.removesuffix(f": {model} answers."))
         return f"{model} answers in place of {normal}. {because}".strip()
     return because or "The policy stands off its normal rung."
 

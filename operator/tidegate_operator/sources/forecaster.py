@@ -23,7 +23,7 @@ PREDICT_TIMEOUT_S = 3.0
 RETRY_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Real seconds before another try after the first, second, ... failure in a row."""
 MAX_HORIZON_MINUTES = 240
-DAY_S = 86400.0
+HOUR_S = 3600.0
 VERDICTS = {
     "Good": Reason.FORECAST_GOOD,
     "TooFewScored": Reason.HISTORY_SHORT,
@@ -135,8 +135,8 @@ class Forecaster:
         first = next((i for i, count in enumerate(counts) if count), len(counts))
         known_s = 60.0 * sum(count is not None for count in counts[first:])
         if known_s < rules.min_history_s:
-            have, need = known_s / DAY_S, rules.min_history_s / DAY_S
-            return Reason.HISTORY_SHORT, f"{have:.1f} days of history, {need:.1f} are needed"
+            have, need = _spell(known_s), _spell(rules.min_history_s)
+            return Reason.HISTORY_SHORT, f"{have} of history, {need} are needed; reactive only"
         return None
 
     def _train_if_due(
@@ -241,6 +241,15 @@ class Forecaster:
             workload.horizon = None
             workload.last_end = None
         await self._worker.end()
+
+
+def _spell(seconds: float) -> str:
+    """Such as ``12 minutes`` or ``47.9 hours``; rounded down, so that it never reads as enough
+    before it is."""
+    if seconds < 2 * HOUR_S:
+        minutes = int(seconds // 60)
+        return f"{minutes} minute{'s' * (minutes != 1)}"
+    return f"{math.floor(seconds / HOUR_S * 10) / 10:g} hours"
 
 
 def _from_answer(answer: Mapping[str, Any], workload: _Workload, now: float) -> Forecast:
