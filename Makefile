@@ -20,7 +20,7 @@ check: setup-dev  ## ruff, mypy --strict, import-linter
 	@scripts/check $(ARGS)
 
 e2e: setup-dev  ## The demo as a whole, then everything on a real Kubernetes (KUBECONFIG, or ../shared/cluster)
-	@$(BIN)/python -m pytest tests/e2e $(ARGS)
+	@scripts/e2e $(ARGS)
 
 images:  ## Container images, by docker, podman or buildah (PREFIX=registry/team/ PUSH=1)
 	@scripts/images

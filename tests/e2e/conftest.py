@@ -17,30 +17,29 @@ waits for it."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
-FIRST = "test_readme.py"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The README starts from nothing, so it comes before what the others have installed."""
-    items.sort(key=lambda item: item.path.name != FIRST)
+READY = "TIDEGATE_E2E_READY"
+"""Set in the environment by ``scripts/e2e``: cluster, images and chart are there already."""
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     """A cluster whose node has our images."""
+    ready = bool(os.environ.get(READY))
     try:
-        found = find_cluster(os.environ)
+        found = find_cluster(os.environ, is_up=ready)
     except LookupError as error:
         pytest.fail(str(error))
-    load_images(os.environ)
+    if not ready:
+        load_images(os.environ)
     return found
 
 
 @pytest.fixture(scope="session")
 def tidegate(cluster: Cluster) -> Cluster:
     """The cluster with Tidegate on it, by its chart."""
-    cluster.kubectl("apply", "--server-side", "-f", "crds/")
-    helm_install(cluster, *QUICK)
+    if not os.environ.get(READY):
+        cluster.kubectl("apply", "--server-side", "-f", "crds/")
+        helm_install(cluster, *QUICK)
     return cluster
 
 

@@ -549,6 +549,7 @@ def test_each_fault_is_mended_by_the_command_it_comes_with(tidegate: Cluster, sp
     assert {"NotAsked", "NumericTargetPort"} <= set(told)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 def test_pods_start_without_the_webhook_are_told_of_and_get_their_sidecar_later(
     tidegate: Cluster, space: str

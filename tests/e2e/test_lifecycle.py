@@ -17,9 +17,8 @@ from workloads import deployment, policy, service
 DEPLOYMENTS = ("tidegate-hub", "tidegate-reconcile")
 AFTER_UNINSTALL = {"secret/tidegate-hub-tls", "lease/tidegate-reconcile"}
 """What the processes themselves have made; it is of use to the next install."""
-
-
 SPACE = "lifecycle"
+pytestmark = pytest.mark.alone
 
 
 @contextmanager

@@ -198,8 +198,9 @@ def chat(
     return ask(f"{base_url}/v1/chat/completions", body, headers, timeout_s)
 
 
-def find_cluster(environ: Mapping[str, str]) -> Cluster:
-    """By ``KUBECONFIG``, else the one beside the checkout, brought up if need be."""
+def find_cluster(environ: Mapping[str, str], *, is_up: bool = False) -> Cluster:
+    """By ``KUBECONFIG``, else the one beside the checkout, brought up unless it is; raises
+    ``LookupError`` where there is none."""
     if environ.get("KUBECONFIG"):
         return Cluster(environ)
     if not CLUSTER.exists():
@@ -207,9 +208,8 @@ def find_cluster(environ: Mapping[str, str]) -> Cluster:
             "the end-to-end tests need a Kubernetes: set KUBECONFIG to one whose nodes have the "
             "images of `make images` (and run on a machine that reaches its pods)"
         )
-    say = subprocess.run([CLUSTER, "up"], timeout=UP_S, check=False)
-    if say.returncode:
-        raise LookupError(f"{CLUSTER} up ended with {say.returncode}")
+    if not is_up and (code := subprocess.run([CLUSTER, "up"], timeout=UP_S).returncode):
+        raise LookupError(f"{CLUSTER} up ended with {code}")
     lines = subprocess.run([CLUSTER, "env"], capture_output=True, text=True, check=True).stdout
     shell = subprocess.run(
         ["bash", "-c", f'{lines}\nprintf \'%s\\n%s\' "$KUBECONFIG" "$PATH"'],
@@ -256,9 +256,12 @@ def namespace(cluster: Cluster, name: str, labels: Mapping[str, str]) -> Iterato
     try:
         yield name
     finally:
-        # Nobody is served here any more, so that nobody's grace need be waited for.
-        cluster.kubectl("delete", "pods", "--all", "-n", name, "--grace-period=1", "--wait=false")
-        cluster.kubectl("delete", "namespace", name, "--wait=true", "--timeout=180s")
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+        # Nobody is served here any more, so that nobody's grace need be waited for; not earlier,
+        # since a workload would have made new pods.
+        hurry = ("--all", "--grace-period=1", "--wait=false", "--ignore-not-found")
+        cluster.run("kubectl", "delete", "pods", "-n", name, *hurry, check=False)
+        cluster.kubectl("wait", "--for=delete", f"namespace/{name}", "--timeout=180s")
 
 
 def readiness(pods: Iterable[Object]) -> list[bool]:
