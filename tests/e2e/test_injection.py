@@ -413,7 +413,7 @@ def test_a_pod_of_any_shape_lives_with_its_sidecar(
         answer = chat(f"http://{address}:14100")
     else:
         url = tidegate.service_url(alive, app)
-        answer = wait_until(f"{app} answers", lambda: chat(url), timeout_s=30)
+        answer = wait_until(f"{app} answers", lambda: chat(url, timeout_s=3), timeout_s=60)
     assert answer.status == 200
     assert ask(f"http://{address}:14120/stats").json()["arrived"] == before + 1
 
@@ -476,7 +476,7 @@ def test_a_job_ends_and_its_sidecar_with_it(tidegate: Cluster, shop: str) -> Non
 def answers(cluster: Cluster, space: str) -> None:
     """By its Service, whose rules may come to the node a moment after the pod is Ready."""
     url = cluster.service_url(space, "llama")
-    wait_until("the Service answers", lambda: chat(url).status == 200, timeout_s=30)
+    wait_until("the Service answers", lambda: chat(url, timeout_s=3).status == 200, timeout_s=60)
 
 
 # --- on and off, as people type it ---------------------------------------------------------------

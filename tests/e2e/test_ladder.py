@@ -40,7 +40,11 @@ def serve(cluster: Cluster, space: str, *, small_injected: bool = False) -> str:
     cluster.rolled_out(space, f"deployment/{SMALL}")
     url = cluster.service_url(space, "llama")
     # kube-proxy learns of a Ready pod a moment later.
-    wait_until("the Service answers", lambda: all(chat(url).status == 200 for _ in range(3)), 30)
+    wait_until(
+        "the Service answers",
+        lambda: all(chat(url, timeout_s=5).status == 200 for _ in range(3)),
+        60,
+    )
     return url
 
 

@@ -66,7 +66,7 @@ def test_install_upgrade_rollback_uninstall_and_install_again(tidegate: Cluster)
         cluster.rolled_out(space, "deployment/llama")
         assert injected(cluster, space, "llama")
         url = cluster.service_url(space, "llama")
-        wait_until("it answers", lambda: chat(url).status == 200, timeout_s=60)
+        wait_until("it answers", lambda: chat(url, timeout_s=3).status == 200, timeout_s=60)
         before = uids(cluster, space)
         trusted = ca_bundles(cluster)
         assert "" not in trusted

@@ -51,7 +51,11 @@ def serve(cluster: Cluster, space: str, kind: str = "Deployment") -> str:
     cluster.rolled_out(space, f"{kind}/llama")
     url = cluster.service_url(space, "llama")
     # kube-proxy learns of a Ready pod a moment later.
-    wait_until("the Service answers", lambda: all(chat(url).status == 200 for _ in range(3)), 30)
+    wait_until(
+        "the Service answers",
+        lambda: all(chat(url, timeout_s=5).status == 200 for _ in range(3)),
+        60,
+    )
     return url
 
 
