@@ -114,8 +114,8 @@ def _container(pod: Manifest, port: AppPort, sidecar: Sidecar, options: Options)
             {"name": port.name or "tidegate-in", "containerPort": PORT_INBOUND, "protocol": "TCP"},
             {"name": "tidegate-admin", "containerPort": PORT_ADMIN, "protocol": "TCP"},
         ],
-        # It asks neither the hub nor the model server: a pod never waits for us or for them. And
-        # no startupProbe: the app, which nobody reaches but by a sidecar that is ready, would begin
+        # It asks neither the hub nor the model server: a pod never waits for us or for them. No
+        # startupProbe: the app, which nobody reaches but by a sidecar that is ready, would begin
         # to start a second later for it.
         "readinessProbe": {
             "httpGet": {"path": "/readyz", "port": PORT_ADMIN},
