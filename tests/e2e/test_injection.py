@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from real_cluster import NAMESPACE, Answer, Cluster, ask, chat, namespace, readiness, wait_until
-from workloads import RESTRICTED, deployment, model_container, policy, service
+from workloads import RESTRICTED, deployment, model_container, patient, policy, service
 
 ENFORCED = {"pod-security.kubernetes.io/enforce": "restricted"}
 Manifest = dict[str, Any]
@@ -343,12 +343,6 @@ def _plain(template: Manifest) -> None:
     """As it comes."""
 
 
-def patient() -> Manifest:
-    """A model server that may take its time: a dozen of them start at once."""
-    probe = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 1}
-    return model_container() | {"startupProbe": {**probe, "failureThreshold": 180}}
-
-
 LIVES: dict[str, Callable[[Manifest], None]] = {
     "plain": _plain,
     "user-group-and-fsgroup": _identities,
@@ -370,10 +364,14 @@ def alive(tidegate: Cluster, shop: str) -> Iterator[str]:
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "lonely"}}
     manifests = [account]
     for name, shape in LIVES.items():
-        manifest = deployment(name, container=patient(), grace_s=10)
+        manifest = deployment(name, container=patient(model_container()), grace_s=10)
         shape(manifest["spec"]["template"])
         manifests += [manifest, service(name)]
-    manifests.append(deployment("stateful", container=patient(), kind="StatefulSet", grace_s=10))
+    manifests.append(
+        deployment(
+            "stateful", container=patient(model_container()), kind="StatefulSet", grace_s=10
+        )
+    )
     manifests.append(service("stateful"))
     tidegate.apply(*manifests, namespace=shop)
     yield shop

@@ -28,7 +28,12 @@ def model_container(*arguments: str, model: str = "llama-70b") -> Object:
         "args": ["--model", model, "--time-to-first-token", "0.02", *arguments],
         "ports": [{"name": "http", "containerPort": 8000}],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 1},
-        "livenessProbe": {"httpGet": {"path": "/health", "port": "http"}},
+        # A minute, since the node is small and the tests are many.
+        "livenessProbe": {
+            "httpGet": {"path": "/health", "port": "http"},
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
         "resources": {"requests": {"cpu": "20m", "memory": "48Mi"}},
         "securityContext": RESTRICTED,
     }

@@ -166,69 +166,49 @@ def webhook_configuration(settings: Settings, ca_pem: str) -> Object:
     object with this one finds no difference. ``ca_pem`` empty: no ``caBundle``, as in the chart.
     """
     trust = {"caBundle": base64.b64encode(ca_pem.encode()).decode()} if ca_pem else {}
-    not_out = {"key": INJECT, "operator": "NotIn", "values": ["false"]}
-    elsewhere = {"key": _NAME_LABEL, "operator": "NotIn", "values": [*_SYSTEM, settings.namespace]}
-    anywhere = {"matchExpressions": [elsewhere, not_out]}
-    asking = {"matchLabels": {INJECT: "true"}, "matchExpressions": [elsewhere]}
-
-    def entry(name: str, path: str, rules: list[Object], **selectors: Any) -> Object:
-        return {
-            "name": f"{name}.tidegate.io",
-            "admissionReviewVersions": ["v1"],
-            "clientConfig": {**_where(settings, path), **trust},
-            "rules": rules,
-            "failurePolicy": "Ignore",
-            "matchPolicy": "Equivalent",
-            "timeoutSeconds": TIMEOUT_S,
-            "sideEffects": "None",
-            "reinvocationPolicy": "IfNeeded",
-            "objectSelector": {},
-            **selectors,
-        }
-
-    by_label = {"matchLabels": {INJECT: "true"}}
-    in_namespace = PATH_MUTATE + NAMESPACE_SUFFIX
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": CONFIGURATION},
         "webhooks": [
-            entry(
-                "labelled-pods",
-                PATH_MUTATE,
-                _PODS,
-                namespaceSelector=anywhere,
-                objectSelector=by_label,
-            ),
-            entry(
-                "annotated-pods",
-                PATH_MUTATE,
-                _PODS,
-                namespaceSelector=anywhere,
-                matchConditions=[_ANNOTATED_POD],
-            ),
-            entry(
-                "pods-of-namespaces",
-                in_namespace,
-                _PODS,
-                namespaceSelector=asking,
-                objectSelector={"matchExpressions": [not_out]},
-            ),
-            entry(
-                "workloads",
-                PATH_MUTATE,
-                _WORKLOADS,
-                namespaceSelector=anywhere,
-                matchConditions=[_WORKLOAD_OF_OURS],
-            ),
-            entry(
-                "workloads-of-namespaces",
-                in_namespace,
-                _WORKLOADS,
-                namespaceSelector=asking,
-            ),
+            {
+                "name": f"{name}.tidegate.io",
+                "admissionReviewVersions": ["v1"],
+                "clientConfig": {**_where(settings, path), **trust},
+                "rules": rules,
+                "failurePolicy": "Ignore",
+                "matchPolicy": "Equivalent",
+                "timeoutSeconds": TIMEOUT_S,
+                "sideEffects": "None",
+                "reinvocationPolicy": "IfNeeded",
+                "objectSelector": {},
+                **selectors,
+            }
+            for name, path, rules, selectors in _ways_of_asking(settings.namespace)
         ],
     }
+
+
+def _ways_of_asking(own_namespace: str) -> list[tuple[str, str, list[Object], Object]]:
+    """Name, path, rules and selectors of each entry."""
+    not_out = {"key": INJECT, "operator": "NotIn", "values": ["false"]}
+    elsewhere = {"key": _NAME_LABEL, "operator": "NotIn", "values": [*_SYSTEM, own_namespace]}
+    anywhere = {"namespaceSelector": {"matchExpressions": [elsewhere, not_out]}}
+    asking = {
+        "namespaceSelector": {"matchLabels": {INJECT: "true"}, "matchExpressions": [elsewhere]}
+    }
+    labelled = {"objectSelector": {"matchLabels": {INJECT: "true"}}}
+    not_opted_out = {"objectSelector": {"matchExpressions": [not_out]}}
+    annotated = {"matchConditions": [_ANNOTATED_POD]}
+    of_ours = {"matchConditions": [_WORKLOAD_OF_OURS]}
+    in_namespace = PATH_MUTATE + NAMESPACE_SUFFIX
+    return [
+        ("labelled-pods", PATH_MUTATE, _PODS, anywhere | labelled),
+        ("annotated-pods", PATH_MUTATE, _PODS, anywhere | annotated),
+        ("pods-of-namespaces", in_namespace, _PODS, asking | not_opted_out),
+        ("workloads", PATH_MUTATE, _WORKLOADS, anywhere | of_ours),
+        ("workloads-of-namespaces", in_namespace, _WORKLOADS, asking),
+    ]
 
 
 def _where(settings: Settings, path: str) -> Object:
