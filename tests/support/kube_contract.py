@@ -118,10 +118,18 @@ class Kube:
 
     @asynccontextmanager
     async def watch(self, path: str, **query: str) -> AsyncIterator["Events"]:
+        """Asked again for as long as the answer is 429, which a real server gives while the watch
+        cache of a kind that is new is being filled."""
         params = {"watch": "true", **query}
-        async with self.session.get(self.url + path, params=params) as answer:
-            assert answer.status == 200, await answer.text()
-            yield Events(answer.content)
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while True:
+            async with self.session.get(self.url + path, params=params) as answer:
+                if answer.status == 200:
+                    yield Events(answer.content)
+                    return
+                too_late = asyncio.get_running_loop().time() > deadline
+                assert answer.status == 429 and not too_late, await answer.text()
+                await asyncio.sleep(float(answer.headers["Retry-After"]))
 
     async def eventually(self, look: Callable[[], Awaitable[Any]]) -> Any:
         """The first true value that ``look`` gives: real controllers take their time."""
