@@ -412,10 +412,12 @@ class TestAdmission:
         (await kube.post(path, deployment("app"))).ok()
         (await kube.patch(f"{path}/app", {"spec": {"paused": True}})).ok()
         (await kube.patch(f"{path}/app/scale", {"spec": {"replicas": 2}})).ok()
-        [asked] = webhook.asked
-        assert (asked["subResource"], asked["resource"]["resource"]) == ("scale", "deployments")
-        assert asked["kind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
-        assert (asked["object"]["kind"], asked["object"]["spec"]) == ("Scale", {"replicas": 2})
+        assert webhook.asked
+        # Once, or again where a real server's own controllers wrote the Deployment meanwhile.
+        for asked in webhook.asked:
+            assert (asked["subResource"], asked["resource"]["resource"]) == ("scale", "deployments")
+            assert asked["kind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+            assert (asked["object"]["kind"], asked["object"]["spec"]) == ("Scale", {"replicas": 2})
 
     @pytest.mark.parametrize(("policy", "status"), [("Ignore", 201), ("Fail", 403)])
     async def test_a_match_condition_without_a_value_is_treated_by_the_policy(
