@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from tidegate_operator.settings import InvalidSettingError, Settings
 from tidegate_wire.clock import Clock, InvalidClockError
+from tidegate_wire.signals import end_at_sigterm
 
 _ROLES = {
     "reconcile": "tidegate_operator.handlers.main",
@@ -22,6 +23,7 @@ _ROLES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a role; 2 where it cannot be set up as asked."""
+    end_at_sigterm()
     arguments = _parser().parse_args(argv)
     try:
         settings = Settings.from_env(os.environ)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from tidegate_sidecar.settings import FLAGS, InvalidSettingError, SidecarSettings
 from tidegate_wire.clock import Clock, InvalidClockError
+from tidegate_wire.signals import end_at_sigterm
 
 BAD_SETTINGS = 2
 """Exit code; argparse's own for a wrong command line."""
@@ -18,6 +19,7 @@ BAD_SETTINGS = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sidecar as the command line and the environment say; returns the exit code."""
+    end_at_sigterm()
     given = vars(_parser().parse_args(argv))
     if given.pop("version"):
         print(f"tidegate-sidecar {_version()}")

@@ -415,7 +415,7 @@ class TestAdmission:
         assert webhook.asked
         # Once, or again where a real server's own controllers wrote the Deployment meanwhile.
         for asked in webhook.asked:
-            assert (asked["subResource"], asked["resource"]["resource"]) == ("scale", "deployments")
+            assert f"{asked['resource']['resource']}/{asked['subResource']}" == "deployments/scale"
             assert asked["kind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
             assert (asked["object"]["kind"], asked["object"]["spec"]) == ("Scale", {"replicas": 2})
 

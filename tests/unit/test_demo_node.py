@@ -19,7 +19,7 @@ from tidegate_operator.demo.pod_run import http_get
 from tidegate_operator.demo.processes import Children
 from tidegate_wire.clock import Clock
 
-PYTHON_SERVER = (sys.executable, "-m", "tidegate_operator.demo.model_server")
+PYTHON_SERVER = (sys.executable, "-m", "tidegate_operator.demo.model_main")
 IMAGES = {"model-server": PYTHON_SERVER, "crasher": (sys.executable, "-c", "raise SystemExit(3)")}
 
 

@@ -3,8 +3,6 @@
 Law: to its clients it is a model server like any other; only its admin door (another port) knows
 that it is a simulation. It runs on the injected clock and counts every token it hands out, so that
 others can be held to its count.
-
-``python -m tidegate_operator.demo.model_server --host 127.0.0.1 --port 8000 --model llama-70b``
 """
 
 import argparse
@@ -337,7 +335,3 @@ def main() -> int:
     except ImportError:
         return asyncio.run(run(arguments, clock))
     return uvloop.run(run(arguments, clock))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

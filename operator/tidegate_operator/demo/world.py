@@ -42,7 +42,7 @@ FALLBACK = "llama-8b"
 POLICY = "chat"
 IMAGES = {
     "tidegate-sidecar": (sys.executable, "-m", "tidegate_sidecar"),
-    "model-server": (sys.executable, "-m", "tidegate_operator.demo.model_server"),
+    "model-server": (sys.executable, "-m", "tidegate_operator.demo.model_main"),
 }
 PATIENCE_S = 60.0
 """For each thing that has to come up; ten times what it takes on two idle cores."""
