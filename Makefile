@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# Side by side, since most tests wait more than they compute.
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test check e2e images bench lock clean
@@ -14,7 +16,7 @@ demo: setup  ## The main job on a real trace, on this machine: tidegate demo
 	@$(BIN)/tidegate demo $(ARGS)
 
 test: setup-dev  ## Unit and contract tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: setup-dev  ## ruff, mypy --strict, import-linter
 	@scripts/check $(ARGS)

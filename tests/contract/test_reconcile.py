@@ -98,10 +98,12 @@ async def test_errors_become_an_order_for_the_sidecars(
     order = (workload.config() or config).order
     assert order is not None
     assert (order.model, order.reason) == ("llama-8b", "ErrorRateHigh")
-    await eventually(lambda: workload.history() is not None)
-    saved = workload.history()
-    assert saved is not None
-    assert saved.memory.rung is Rung.SWITCH
+
+    def saved_rung() -> Rung | None:
+        saved = workload.history()
+        return saved.memory.rung if saved else None
+
+    await eventually(lambda: saved_rung() is Rung.SWITCH)
 
 
 async def test_a_target_that_comes_later_is_found(

@@ -49,7 +49,7 @@ def container(request: pytest.FixtureRequest, tidegate: Cluster, space: str) -> 
     name = str(request.param)
     if name != CONTAINER:
         return first_pod(tidegate, NAMESPACE, f"app.kubernetes.io/component={name}"), name
-    tidegate.apply(deployment(grace_s=10), namespace=space)
+    tidegate.apply(deployment(), namespace=space)
     tidegate.rolled_out(space, "Deployment/llama")
     return first_pod(tidegate, space, "app=llama"), name
 

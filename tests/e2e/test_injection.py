@@ -364,13 +364,11 @@ def alive(tidegate: Cluster, shop: str) -> Iterator[str]:
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "lonely"}}
     manifests = [account]
     for name, shape in LIVES.items():
-        manifest = deployment(name, container=patient(model_container()), grace_s=10)
+        manifest = deployment(name, container=patient(model_container()))
         shape(manifest["spec"]["template"])
         manifests += [manifest, service(name)]
     manifests.append(
-        deployment(
-            "stateful", container=patient(model_container()), kind="StatefulSet", grace_s=10
-        )
+        deployment("stateful", container=patient(model_container()), kind="StatefulSet")
     )
     manifests.append(service("stateful"))
     tidegate.apply(*manifests, namespace=shop)
@@ -482,7 +480,7 @@ def answers(cluster: Cluster, space: str) -> None:
 
 @pytest.mark.timeout(400)
 def test_annotated_and_taken_off_again(tidegate: Cluster, space: str) -> None:
-    tidegate.apply(deployment(inject=False, grace_s=10), service(), namespace=space)
+    tidegate.apply(deployment(inject=False), service(), namespace=space)
     tidegate.rolled_out(space, "deployment/llama")
     annotate = ("annotate", "deployment", "llama", "-n", space, "--overwrite")
     refused = tidegate.run(
@@ -536,7 +534,7 @@ def run_as_told(cluster: Cluster, message: str) -> None:
 @pytest.mark.timeout(400)
 def test_each_fault_is_mended_by_the_command_it_comes_with(tidegate: Cluster, space: str) -> None:
     tidegate.apply(
-        deployment(inject=False, grace_s=10), service(target_port=8000), policy(), namespace=space
+        deployment(inject=False), service(target_port=8000), policy(), namespace=space
     )
     tidegate.rolled_out(space, "deployment/llama")
     run_as_told(tidegate, comes_to(tidegate, space, "NotAsked"))
@@ -559,7 +557,7 @@ def test_pods_start_without_the_webhook_are_told_of_and_get_their_sidecar_later(
         # To their very end: the API server goes on asking over connections that it has open.
         of_hubs = ("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=hub")
         wait_until("no hub answers", lambda: not tidegate.get(*of_hubs)["items"])
-        tidegate.apply(deployment(grace_s=10), service(), policy(), namespace=space)
+        tidegate.apply(deployment(), service(), policy(), namespace=space)
         tidegate.rolled_out(space, "deployment/llama")
         answers(tidegate, space)
         message = comes_to(tidegate, space, "PodsWithoutSidecar", timeout_s=60)

@@ -47,7 +47,8 @@ def serve(cluster: Cluster, space: str, kind: str = "Deployment") -> str:
         *("--max-num-seqs", "64", "--output-tokens", str(STREAM_TOKENS)),
         *("--inter-token-latency", "0.02"),
     )
-    cluster.apply(deployment(container=patient(container), kind=kind), service(), namespace=space)
+    made = deployment(container=patient(container), kind=kind, grace_s=60)
+    cluster.apply(made, service(), namespace=space)
     cluster.rolled_out(space, f"{kind}/llama")
     url = cluster.service_url(space, "llama")
     # kube-proxy learns of a Ready pod a moment later.

@@ -10,6 +10,9 @@ from real_cluster import VERSION
 Object = dict[str, Any]
 
 MODEL_SERVER = f"localhost/tidegate-model-server:{VERSION}"
+GRACE_S = 10
+"""Above the 5 s in which a leaving sidecar still takes requests. Short, since a pod that is deleted
+as it starts lasts as long: its first process, still without a handler, does not hear SIGTERM."""
 RESTRICTED: Object = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -47,7 +50,7 @@ def patient(container: Object) -> Object:
 
 
 def pod_template(
-    container: Object, app: str, *, annotations: Object | None = None, grace_s: int = 60
+    container: Object, app: str, *, annotations: Object | None = None, grace_s: int = GRACE_S
 ) -> Object:
     return {
         "metadata": {"labels": {"app": app}, "annotations": annotations or {}},
@@ -62,7 +65,7 @@ def deployment(
     replicas: int | None = 1,
     inject: bool = True,
     kind: str = "Deployment",
-    grace_s: int = 60,
+    grace_s: int = GRACE_S,
 ) -> Object:
     """``inject``: by the annotation on the workload itself, as people set it."""
     spec: Object = {

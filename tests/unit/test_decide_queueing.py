@@ -65,6 +65,12 @@ def test_the_short_recursion_is_the_definition(slots: int, load: float) -> None:
     [
         pytest.param(0.0, {}, 0, id="no demand needs no pod"),
         pytest.param(1e-9, {}, 1, id="any demand needs a pod"),
+        pytest.param(
+            5e-324,
+            {"capacity_rps": 2.5, "service_s": 0.5},
+            1,
+            id="the least that a float can say, which busies nobody",
+        ),
         pytest.param(1.5, {}, 1, id="one pod of eight slots carries 75 % of its capacity"),
         pytest.param(1.9, {}, 2, id="but not nineteen twentieths: too many would wait"),
         pytest.param(37.0, {}, 19, id="nineteen pods together do carry 97 %"),

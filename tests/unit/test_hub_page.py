@@ -467,13 +467,13 @@ def test_charts_stand_any_horizon(horizon: str) -> None:
 @pytest.mark.parametrize(
     "packed",
     [
-        None,
-        "",
-        "junk",
-        "e30=",
-        pack({}),
-        pack({"recent": 3}),
-        pack({"recent": [1, {}, {"t": "x"}]}),
+        pytest.param(None, id="nothing"),
+        pytest.param("", id="empty"),
+        pytest.param("junk", id="no base64"),
+        pytest.param("e30=", id="not compressed"),
+        pytest.param(pack({}), id="without points"),
+        pytest.param(pack({"recent": 3}), id="points that are no list"),
+        pytest.param(pack({"recent": [1, {}, {"t": "x"}]}), id="points that are none"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_read_is_no_past(packed: str | None) -> None:

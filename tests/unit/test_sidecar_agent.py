@@ -351,7 +351,7 @@ async def test_a_token_that_was_rotated_is_read_anew(setup: Setup) -> None:
         setup.token_file.write_text("secret-2")
         etag = setup.hub.give(SWITCHED)
         await eventually(lambda: setup.report == ("APPLIED", etag))
-    assert setup.hub.polls[-1].token == "secret-2"
+        await eventually(lambda: setup.hub.polls[-1].token == "secret-2")
 
 
 async def test_a_token_file_that_is_missing_is_waited_for(setup: Setup) -> None:

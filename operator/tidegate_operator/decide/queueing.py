@@ -63,7 +63,10 @@ def pods_needed(
     # bends instead.
     slot_s = slots / capacity_rps
     late = 1.0 - min(wait_percentile, _ALMOST_ALL)
-    return _enough(rps * slot_s, slots, fewest, wait_target_s / slot_s, late)
+    busy = rps * slot_s
+    if busy == 0:  # so little that a float can't tell it from nothing
+        return fewest
+    return _enough(busy, slots, fewest, wait_target_s / slot_s, late)
 
 
 def _enough(busy: float, slots: int, pods: int, wait_in_services: float, late: float) -> int:
