@@ -533,9 +533,7 @@ def run_as_told(cluster: Cluster, message: str) -> None:
 
 @pytest.mark.timeout(400)
 def test_each_fault_is_mended_by_the_command_it_comes_with(tidegate: Cluster, space: str) -> None:
-    tidegate.apply(
-        deployment(inject=False), service(target_port=8000), policy(), namespace=space
-    )
+    tidegate.apply(deployment(inject=False), service(target_port=8000), policy(), namespace=space)
     tidegate.rolled_out(space, "deployment/llama")
     run_as_told(tidegate, comes_to(tidegate, space, "NotAsked"))
     tidegate.rolled_out(space, "deployment/llama")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from live_load import live_load
 from real_cluster import NAMESPACE, Cluster, chat, helm_install, wait_until
 from workloads import deployment, policy, service
 
@@ -71,39 +72,42 @@ def test_install_upgrade_rollback_uninstall_and_install_again(tidegate: Cluster)
         trusted = ca_bundles(cluster)
         assert "" not in trusted
 
-        ticks = {env_of(cluster, name).get("TIDEGATE_TICK_S") for name in DEPLOYMENTS}
+        with live_load(url, 4, stream=True) as traffic:
+            ticks = {env_of(cluster, name).get("TIDEGATE_TICK_S") for name in DEPLOYMENTS}
 
-        # Upgraded: both Deployments follow; the CA stays, and the pods of users are left alone.
-        helm_install(cluster, "--set", "settings.tick_s=2")
-        assert {env_of(cluster, name).get("TIDEGATE_TICK_S") for name in DEPLOYMENTS} == {"2"}
-        assert ca_bundles(cluster) == trusted
-        assert uids(cluster, space) == before
+            # Upgraded: both Deployments follow; the CA stays, the pods of users are left alone.
+            helm_install(cluster, "--set", "settings.tick_s=2")
+            assert {env_of(cluster, name).get("TIDEGATE_TICK_S") for name in DEPLOYMENTS} == {"2"}
+            assert ca_bundles(cluster) == trusted
+            assert uids(cluster, space) == before
 
-        # Rolled back: as it was.
-        words = ("-n", NAMESPACE, "--wait", "--timeout", "5m")
-        cluster.run("helm", "rollback", "tidegate", *words, timeout_s=400)
-        assert {env_of(cluster, name).get("TIDEGATE_TICK_S") for name in DEPLOYMENTS} == ticks
-        assert ca_bundles(cluster) == trusted
+            # Rolled back: as it was.
+            words = ("-n", NAMESPACE, "--wait", "--timeout", "5m")
+            cluster.run("helm", "rollback", "tidegate", *words, timeout_s=400)
+            assert {env_of(cluster, name).get("TIDEGATE_TICK_S") for name in DEPLOYMENTS} == ticks
+            assert ca_bundles(cluster) == trusted
 
-        # Uninstalled: CRD, policies, their ConfigMaps and running pods stay, and go on working.
-        cluster.run("helm", "uninstall", "tidegate", *words, timeout_s=400)
-        assert cluster.find("crd", "llmqualitypolicies.tidegate.io")
-        assert cluster.find("lqp", "chat", "-n", space)
-        assert uids(cluster, space) == before
-        assert chat(url).status == 200
-        assert chat(url, stream=True).text.rstrip().endswith("data: [DONE]")
-        assert cluster.find("mutatingwebhookconfiguration", "tidegate") is None
-        left = cluster.kubectl(
-            *("get", "all,secret,lease,cm,sa,role,rolebinding,pdb,netpol", "-n", NAMESPACE),
-            *("-o", "name"),
-        )
-        own = {line.replace(".coordination.k8s.io", "") for line in left.split()}
-        assert {o for o in own if "tidegate" in o and not o.startswith("pod/")} == AFTER_UNINSTALL
+            # Uninstalled: CRD, policies, their ConfigMaps and running pods stay and go on working.
+            cluster.run("helm", "uninstall", "tidegate", *words, timeout_s=400)
+            assert cluster.find("crd", "llmqualitypolicies.tidegate.io")
+            assert cluster.find("lqp", "chat", "-n", space)
+            assert uids(cluster, space) == before
+            assert cluster.find("mutatingwebhookconfiguration", "tidegate") is None
+            left = cluster.kubectl(
+                *("get", "all,secret,lease,cm,sa,role,rolebinding,pdb,netpol", "-n", NAMESPACE),
+                *("-o", "name"),
+            )
+            own = {line.replace(".coordination.k8s.io", "") for line in left.split()}
+            assert {
+                o for o in own if "tidegate" in o and not o.startswith("pod/")
+            } == AFTER_UNINSTALL
 
-        # A pod that starts meanwhile starts, without a sidecar.
-        cluster.apply(deployment("bare"), namespace=space)
-        cluster.rolled_out(space, "deployment/bare")
-        assert not injected(cluster, space, "bare")
+            # A pod that starts meanwhile starts, without a sidecar.
+            cluster.apply(deployment("bare"), namespace=space)
+            cluster.rolled_out(space, "deployment/bare")
+            assert not injected(cluster, space, "bare")
+        assert not traffic.bad(), f"of {len(traffic.answers)}: {traffic.bad()[:3]}"
+        assert len(traffic.answers) > 60
 
         # Its namespace can be deleted, policies and all: nothing waits for an operator.
         begun = time.monotonic()

@@ -110,8 +110,7 @@ def bare_pod(name: str, *, inject: bool) -> Object:
 
 
 def measure_pod_start(cluster: Cluster, space: str, pairs: int = PAIRS) -> PodStart:
-    """One pod after another; who of a pair comes first alternates. They go many at once, while none
-    starts."""
+    """One pod after another; who of a pair comes first alternates. While some go, none starts."""
     found = []
     with hearing(cluster, space) as heard:
         for number in range(pairs):

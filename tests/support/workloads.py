@@ -11,8 +11,8 @@ Object = dict[str, Any]
 
 MODEL_SERVER = f"localhost/tidegate-model-server:{VERSION}"
 GRACE_S = 10
-"""Above the 5 s in which a leaving sidecar still takes requests. Short, since a pod that is deleted
-as it starts lasts as long: its first process, still without a handler, does not hear SIGTERM."""
+"""Above the 5 s in which a leaving sidecar still takes requests. Short, since a pod that is
+deleted in its first moments lasts as long: a first process without a handler hears no SIGTERM."""
 RESTRICTED: Object = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
