@@ -15,10 +15,17 @@ QUICK = ("--set", "settings.tick_s=3")
 """A tick of three seconds instead of fifteen: what is tested is what happens, not how long one
 waits for it."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+LONGEST_FIRST = ("test_scaling", "test_streams", "test_conflicts", "test_injection")
+"""So that none of them, side by side, begins when the others end."""
 
 
 READY = "TIDEGATE_E2E_READY"
 """Set in the environment by ``scripts/e2e``: cluster, images and chart are there already."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="session")

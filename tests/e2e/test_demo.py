@@ -185,6 +185,26 @@ async def test_a_short_day_from_start_to_end(demo: Callable[..., Demo]) -> None:
     ).replace("http://127.0", "")
 
 
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+async def test_however_it_is_ended_nothing_is_left_running(
+    demo: Callable[..., Demo], number: signal.Signals
+) -> None:
+    run = demo("--hours", "0.5")
+    await until_status(run, lambda s: bool(s.get("replicas")), SETUP_S)
+    assert len(run.members()) > 5
+    os.kill(run.process.pid, number)
+    code = await run.ended(20.0)
+    # a training that has begun ends first, and then finds that nobody listens any more
+    deadline = time.monotonic() + 30.0
+    while run.members() and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    assert run.members() == {}
+    if number is not signal.SIGKILL:
+        assert code == 130
+        assert "stopped; nothing is left running" in run.said()
+
+
 @pytest.mark.timeout(400)
 async def test_the_operator_killed_in_the_middle_forgets_nothing_and_writes_nothing_wrong(
     demo: Callable[..., Demo],
@@ -226,23 +246,3 @@ async def test_the_operator_killed_in_the_middle_forgets_nothing_and_writes_noth
     found = run.figures()
     assert found["tokens_in"] + found["tokens_out"] == found["tokens_reported_by_model_server"] > 0
     assert found["switches"] == 0
-
-
-@pytest.mark.timeout(200)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-async def test_however_it_is_ended_nothing_is_left_running(
-    demo: Callable[..., Demo], number: signal.Signals
-) -> None:
-    run = demo("--hours", "0.5")
-    await until_status(run, lambda s: bool(s.get("replicas")), SETUP_S)
-    assert len(run.members()) > 5
-    os.kill(run.process.pid, number)
-    code = await run.ended(20.0)
-    # a training that has begun ends first, and then finds that nobody listens any more
-    deadline = time.monotonic() + 30.0
-    while run.members() and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
-    assert run.members() == {}
-    if number is not signal.SIGKILL:
-        assert code == 130
-        assert "stopped; nothing is left running" in run.said()

@@ -12,7 +12,17 @@ from typing import Any
 
 import pytest
 
-from real_cluster import NAMESPACE, Answer, Cluster, ask, chat, namespace, readiness, wait_until
+from real_cluster import (
+    NAMESPACE,
+    Answer,
+    Cluster,
+    answering,
+    ask,
+    chat,
+    namespace,
+    readiness,
+    wait_until,
+)
 from workloads import RESTRICTED, deployment, model_container, patient, policy, service
 
 ENFORCED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -406,11 +416,9 @@ def test_a_pod_of_any_shape_lives_with_its_sidecar(
     )
     before = ask(f"http://{address}:14120/stats").json()["arrived"]
     if app == "unnamed-port":
-        answer = chat(f"http://{address}:14100")
+        assert chat(f"http://{address}:14100").status == 200
     else:
-        url = tidegate.service_url(alive, app)
-        answer = wait_until(f"{app} answers", lambda: chat(url, timeout_s=3), timeout_s=60)
-    assert answer.status == 200
+        answering(tidegate, alive, app, times=1)
     assert ask(f"http://{address}:14120/stats").json()["arrived"] == before + 1
 
 
@@ -469,12 +477,6 @@ def test_a_job_ends_and_its_sidecar_with_it(tidegate: Cluster, shop: str) -> Non
     assert sidecar_of(items[0]) is not None
 
 
-def answers(cluster: Cluster, space: str) -> None:
-    """By its Service, whose rules may come to the node a moment after the pod is Ready."""
-    url = cluster.service_url(space, "llama")
-    wait_until("the Service answers", lambda: chat(url, timeout_s=3).status == 200, timeout_s=60)
-
-
 # --- on and off, as people type it ---------------------------------------------------------------
 
 
@@ -494,14 +496,14 @@ def test_annotated_and_taken_off_again(tidegate: Cluster, space: str) -> None:
     tidegate.rolled_out(space, "deployment/llama")
     wait_until("the old pod is gone", lambda: len(tidegate.pods(space)) == 1)
     assert sidecar_of(tidegate.pods(space)[0]) is not None
-    answers(tidegate, space)
+    answering(tidegate, space)
     tidegate.kubectl(*annotate, "tidegate.io/inject-")
     tidegate.rolled_out(space, "deployment/llama")
     wait_until("the old pod is gone", lambda: len(tidegate.pods(space)) == 1)
     assert sidecar_of(tidegate.pods(space)[0]) is None
     template = tidegate.get("deployment", "llama", "-n", space)["spec"]["template"]["metadata"]
     assert "tidegate.io" not in json.dumps(template)
-    answers(tidegate, space)
+    answering(tidegate, space)
 
 
 # --- what the watchdog says ----------------------------------------------------------------------
@@ -557,7 +559,7 @@ def test_pods_start_without_the_webhook_are_told_of_and_get_their_sidecar_later(
         wait_until("no hub answers", lambda: not tidegate.get(*of_hubs)["items"])
         tidegate.apply(deployment(), service(), policy(), namespace=space)
         tidegate.rolled_out(space, "deployment/llama")
-        answers(tidegate, space)
+        answering(tidegate, space)
         message = comes_to(tidegate, space, "PodsWithoutSidecar", timeout_s=60)
     finally:
         tidegate.kubectl("scale", *hub, f"--replicas={replicas}")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from live_load import Load, live_load
-from real_cluster import Cluster, Reply, ask, chat, wait_until
+from real_cluster import Cluster, Reply, answering, ask, chat, wait_until
 from workloads import deployment, model_container, patient, policy, service
 
 Object = dict[str, Any]
@@ -38,14 +38,7 @@ def serve(cluster: Cluster, space: str, *, small_injected: bool = False) -> str:
     )
     cluster.rolled_out(space, "deployment/llama")
     cluster.rolled_out(space, f"deployment/{SMALL}")
-    url = cluster.service_url(space, "llama")
-    # kube-proxy learns of a Ready pod a moment later.
-    wait_until(
-        "the Service answers",
-        lambda: all(chat(url, timeout_s=5).status == 200 for _ in range(3)),
-        60,
-    )
-    return url
+    return answering(cluster, space)
 
 
 def models(space: str) -> list[Object]:

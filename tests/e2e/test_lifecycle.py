@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from live_load import live_load
-from real_cluster import NAMESPACE, Cluster, chat, helm_install, wait_until
+from real_cluster import NAMESPACE, Cluster, answering, helm_install, wait_until
 from workloads import deployment, policy, service
 
 DEPLOYMENTS = ("tidegate-hub", "tidegate-reconcile")
@@ -66,8 +66,7 @@ def test_install_upgrade_rollback_uninstall_and_install_again(tidegate: Cluster)
         cluster.apply(deployment(), service(), policy(), namespace=space)
         cluster.rolled_out(space, "deployment/llama")
         assert injected(cluster, space, "llama")
-        url = cluster.service_url(space, "llama")
-        wait_until("it answers", lambda: chat(url, timeout_s=3).status == 200, timeout_s=60)
+        url = answering(cluster, space)
         before = uids(cluster, space)
         trusted = ca_bundles(cluster)
         assert "" not in trusted

@@ -11,7 +11,7 @@ import pytest
 
 from live_load import Load, live_load
 from preloaded_history import history_of, rushes
-from real_cluster import Cluster, chat, readiness, wait_until
+from real_cluster import Cluster, answering, readiness, wait_until
 from workloads import deployment, model_container, patient, policy, service
 
 Object = dict[str, Any]
@@ -50,14 +50,7 @@ def serve(cluster: Cluster, space: str, kind: str = "Deployment") -> str:
     made = deployment(container=patient(container), kind=kind, grace_s=60)
     cluster.apply(made, service(), namespace=space)
     cluster.rolled_out(space, f"{kind}/llama")
-    url = cluster.service_url(space, "llama")
-    # kube-proxy learns of a Ready pod a moment later.
-    wait_until(
-        "the Service answers",
-        lambda: all(chat(url, timeout_s=5).status == 200 for _ in range(3)),
-        60,
-    )
-    return url
+    return answering(cluster, space)
 
 
 def announce_rush(cluster: Cluster, space: str) -> float:

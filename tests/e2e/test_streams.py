@@ -38,8 +38,8 @@ def serve(cluster: Cluster, space: str, replicas: int, **spec: Any) -> str:
 
 def reaches_all(cluster: Cluster, space: str, url: str) -> bool:
     """Endpoints come after readiness, and the node's rules after those."""
-    for _ in range(10):
-        assert chat(url, max_tokens=1).status == 200
+    if any(chat(url, max_tokens=1).status != 200 for _ in range(10)):
+        return False
     return all(look(pod)["arrived"] for pod in cluster.pods(space, "app=llama"))
 
 

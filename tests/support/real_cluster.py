@@ -198,6 +198,21 @@ def chat(
     return ask(f"{base_url}/v1/chat/completions", body, headers, timeout_s)
 
 
+def answering(cluster: Cluster, namespace: str, name: str = "llama", *, times: int = 3) -> str:
+    """The URL of a Service of model servers, once it has answered so many times in a row.
+
+    The node's rules come a moment after its pods are Ready. Until then packets leave the node, and
+    whoever is out there may answer in the Service's stead.
+    """
+    url = cluster.service_url(namespace, name)
+    wait_until(
+        f"Service {name} answers",
+        lambda: all(chat(url, max_tokens=1, timeout_s=5).status == 200 for _ in range(times)),
+        timeout_s=60,
+    )
+    return url
+
+
 def find_cluster(environ: Mapping[str, str], *, is_up: bool = False) -> Cluster:
     """By ``KUBECONFIG``, else the one beside the checkout, brought up unless it is; raises
     ``LookupError`` where there is none."""
