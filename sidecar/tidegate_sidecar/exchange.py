@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 ONE_WRITE_BYTES: Final = 32768
 """Up to here head and body are joined: one segment train, one system call."""
 
+_FAILED: Final = {
+    Refusal.CONNECT: Outcome.CONNECT_ERROR,
+    Refusal.RESET: Outcome.RESET,
+    Refusal.PROTOCOL: Outcome.PROTOCOL_ERROR,
+    Refusal.TIMEOUT: Outcome.TIMEOUT,
+}
 _CREDENTIALS: Final = (
     b"authorization",
     b"proxy-authorization",
@@ -123,7 +129,7 @@ class Exchange:
             asked = "" if self._call is None else self._call.model
             verdict = admit(proxy.config, tenant, asked, proxy.clock.now(), proxy.turn)
             if isinstance(verdict, Blocked):
-                proxy.meter.blocked(verdict.model, tenant)
+                proxy.meter.blocked(verdict.model, tenant, verdict.code)
                 self._refuse(verdict)
                 return
             route = verdict
@@ -290,7 +296,7 @@ class Exchange:
         if self.over:
             return
         timed_out = code is Refusal.TIMEOUT
-        outcome = Outcome.TIMEOUT if timed_out else Outcome.NETWORK
+        outcome = _FAILED[code]
         if self._measurement.reads_stream and not timed_out:
             # Cut after its last word, a stream has lost nothing but its framing.
             outcome = self._measurement.finish()

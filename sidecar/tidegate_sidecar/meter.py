@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Final
 
-from tidegate_wire.names import MAX_LABEL_VALUES, OTHER, ConfigState, Metric, Outcome
+from tidegate_wire.names import MAX_LABEL_VALUES, OTHER, ConfigState, Metric, Outcome, Refusal
 from tidegate_wire.stats import Series as WireSeries
 from tidegate_wire.stats import SidecarStats
 
@@ -193,6 +193,7 @@ class Meter:
         self._in_flight = 0
         self._series: dict[tuple[str, str], Series] = {}
         self._timings: dict[tuple[str, str], Timings] = {}
+        self._refused: dict[str, int] = {}
         self._failures: dict[str, int] = {}
         self._config_hash = ""
         self._active_model = ""
@@ -242,15 +243,21 @@ class Meter:
         business."""
         self._timings_of(operation, "").duration.observe(duration_s)
 
-    def blocked(self, model: str, tenant: str) -> None:
+    def blocked(self, model: str, tenant: str, reason: Refusal) -> None:
         """A request was refused by order."""
         self._of(model, tenant).count(Outcome.BLOCKED)
+        self._count_refusal(reason)
 
-    def refused(self, tenant: str = "") -> None:
-        """A request was refused because it is not one that can be served: no HTTP, or too
-        large."""
+    def refused(
+        self, reason: Refusal, tenant: str = "", outcome: Outcome = Outcome.CLIENT_ERROR
+    ) -> None:
+        """A request was refused because it can't be served: no HTTP, say, or too large."""
         self._arrived += 1
-        self._of("", tenant).count(Outcome.CLIENT_ERROR)
+        self._of("", tenant).count(outcome)
+        self._count_refusal(reason)
+
+    def _count_refusal(self, reason: Refusal) -> None:
+        self._refused[reason] = self._refused.get(reason, 0) + 1
 
     def failures(self, reason: str) -> None:
         """Something of ours went wrong; ``reason`` is a word of ours, never a message."""
@@ -339,6 +346,9 @@ class Meter:
         out += [f"{Metric.COST}{{{labels}}} {one.cost!r}" for labels, one in series if one.cost]
 
     def _render_own(self, out: list[str]) -> None:
+        _head(out, Metric.REFUSED, "counter", "Requests refused by the sidecar itself.")
+        for reason, count in self._refused.items():
+            out.append(f'{Metric.REFUSED}{{reason="{reason}"}} {count}')
         _head(out, Metric.LABEL_OVERFLOW, "counter", "Requests whose label had to be other.")
         for label, labels in (("model", self.models), ("tenant", self.tenants)):
             out.append(f'{Metric.LABEL_OVERFLOW}{{label="{label}"}} {labels.overflowed}')

@@ -284,7 +284,8 @@ class ClientConnection:
         """Refuse what can't be served and close: where the next request begins is unknown."""
         self._refused = True
         head = self._head
-        self.proxy.meter.refused(tenant_of(self.proxy.config, head) if head is not None else "")
+        tenant = "" if head is None else tenant_of(self.proxy.config, head)
+        self.proxy.meter.refused(code, tenant)
         body = openai.error_body(message, "invalid_request_error", code)
         self.write(error_answer(status, body, keep_alive=False))
         transport = self._transport

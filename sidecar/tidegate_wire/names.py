@@ -66,20 +66,32 @@ MAX_LABEL_VALUES = 200
 
 
 class Outcome(StrEnum):
-    """How a request ended. Errors for an error rate are ``SERVER_ERROR``, ``TIMEOUT``,
-    ``NETWORK`` and ``BROKEN``."""
+    """How a request ended; each ends in one way."""
 
     OK = "ok"
     CLIENT_ERROR = "client_error"
+    """Answered with 4xx, by the server or, for what is no request that can be served, by us."""
     SERVER_ERROR = "server_error"
+    """Answered with 5xx, or with an error inside a stream."""
+    CONNECT_ERROR = "connect_error"
+    RESET = "reset"
+    """The server closed the connection before its answer was whole."""
     TIMEOUT = "timeout"
-    NETWORK = "network"
+    PROTOCOL_ERROR = "protocol_error"
+    """The server answered what is no HTTP."""
     CANCELLED = "cancelled"
+    """The client went away, or stopped reading for good."""
     BROKEN = "broken_stream"
+    """A stream ended without saying that it does, whether cut or not."""
     BLOCKED = "blocked"
+    """Refused by the operator's order: no demand."""
 
 
-ERROR_OUTCOMES = (Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.NETWORK, Outcome.BROKEN)
+ERROR_OUTCOMES = (
+    *(Outcome.SERVER_ERROR, Outcome.CONNECT_ERROR, Outcome.RESET, Outcome.TIMEOUT),
+    *(Outcome.PROTOCOL_ERROR, Outcome.BROKEN),
+)
+"""What an error rate counts: the server's failures, and none of the client's or of ours."""
 
 
 class ConfigState(StrEnum):
@@ -98,6 +110,7 @@ class Metric(StrEnum):
     TIME_PER_OUTPUT_TOKEN = "gen_ai_server_time_per_output_token_seconds"
     TOKEN_USAGE = "gen_ai_client_token_usage"
     REQUESTS = "tidegate_requests_total"
+    REFUSED = "tidegate_refused_total"
     IN_FLIGHT = "tidegate_requests_in_flight"
     TOKENS = "tidegate_tokens_total"
     COST = "tidegate_cost_total"
@@ -121,7 +134,8 @@ class Metric(StrEnum):
 
 
 class Refusal(StrEnum):
-    """``error.code`` in the OpenAI-shaped body of a request that the sidecar itself refuses."""
+    """``error.code`` in the OpenAI-shaped body of an answer that the sidecar gives itself; of those
+    that never reached a model server also the ``reason`` in ``Metric.REFUSED``."""
 
     BLOCKED_BUDGET = "token_budget_exhausted"
     BLOCKED_ERRORS = "upstream_blocked"

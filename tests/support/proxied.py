@@ -106,6 +106,11 @@ class Stand:
         )
 
     @property
+    def told(self) -> list[str]:
+        """The lines of ``/metrics``."""
+        return self.meter.render().decode().splitlines()
+
+    @property
     def series(self) -> Series:
         (series,) = self.stats.series
         return series

@@ -8,7 +8,7 @@ from tidegate_sidecar.dialect.openai import Operation
 from tidegate_sidecar.measure import Measurement
 from tidegate_sidecar.meter import MAX_LABEL_CHARS, Meter, Tokens
 from tidegate_wire.config import Model
-from tidegate_wire.names import MAX_LABEL_VALUES, OTHER, ConfigState, Metric, Outcome
+from tidegate_wire.names import MAX_LABEL_VALUES, OTHER, ConfigState, Metric, Outcome, Refusal
 from tidegate_wire.stats import SidecarStats
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -84,7 +84,7 @@ def test_one_look_carries_what_was_counted() -> None:
     meter = Meter()
     run(meter)
     meter.arrived("big", "acme")
-    meter.blocked("big", "acme")
+    meter.blocked("big", "acme", Refusal.BLOCKED_BUDGET)
     stats = look(meter)
     assert (stats.arrived, stats.in_flight) == (2, 1)
     (series,) = stats.series
@@ -92,6 +92,19 @@ def test_one_look_carries_what_was_counted() -> None:
     assert (series.tokens_in, series.tokens_out, series.tokens_estimated) == (100, 11, 0)
     assert (series.cost, series.duration_s, series.ttft_s, series.ttft_count) == (0.5, 3.0, 1.0, 1)
     assert SidecarStats.from_json(stats.to_json()) == stats
+
+
+def test_what_we_refuse_tells_its_reason_and_only_an_order_takes_it_out_of_demand() -> None:
+    meter = Meter()
+    meter.blocked("big", "acme", Refusal.BLOCKED_ERRORS)
+    meter.blocked("big", "acme", Refusal.BLOCKED_ERRORS)
+    meter.refused(Refusal.TOO_LARGE, "acme")
+    assert look(meter).arrived == 1
+    samples = read(meter)
+    assert samples[Metric.REFUSED, labels(reason="upstream_blocked")] == 2
+    assert samples[Metric.REFUSED, labels(reason="request_too_large")] == 1
+    ended = labels(model="", tenant="acme", outcome="client_error")
+    assert samples[Metric.REQUESTS, ended] == 1
 
 
 def test_requests_that_ask_no_model_are_no_demand() -> None:

@@ -12,7 +12,7 @@ import uvloop
 from proxied import Answer, post, proxied
 from tidegate_sidecar.proxy import QUIET_REAL_S
 from tidegate_wire.config import Do, Model, Order, SidecarConfig, Timeouts
-from tidegate_wire.names import OTHER, Outcome, Refusal
+from tidegate_wire.names import OTHER, Metric, Outcome, Refusal
 from upstream import Call, chat_reply, chat_stream, like_a_server, serving, usage_chunk
 
 PLAIN = b'{"model":"big","messages":[]}'
@@ -297,6 +297,7 @@ async def test_too_large_a_body_is_refused(framing: str) -> None:
         assert answer.headers["connection"] == "close"
         assert not stand.upstream.calls
         assert stand.series.outcomes == {Outcome.CLIENT_ERROR: 1}
+        assert f'{Metric.REFUSED}{{reason="request_too_large"}} 1' in stand.told
 
 
 async def test_a_refusal_reaches_a_client_that_is_still_sending() -> None:
@@ -352,6 +353,7 @@ async def test_a_blocked_tenant_is_told_so_in_the_clients_own_shape(request_byte
         stats = stand.stats
         assert stats.arrived == 0
         assert stats.series[0].outcomes == {Outcome.BLOCKED: 1}
+        assert f'{Metric.REFUSED}{{reason="token_budget_exhausted"}} 1' in stand.told
         assert (await stand.ask(post(PLAIN, more="X-Tenant-ID: zoo\r\n"))).status == 200
         health = b"GET /health HTTP/1.1\r\nHost: a\r\nX-Tenant-ID: acme\r\n\r\n"
         stand.upstream.script = lambda call: call.answer(b"ok")
@@ -471,7 +473,7 @@ async def test_garbage_is_answered_as_a_bad_gateway(garbage: bytes) -> None:
     async with proxied(script) as stand, asyncio.timeout(10):
         answer = await stand.ask(post(PLAIN))
         assert outcomes(answer) == (502, "server_error", Refusal.PROTOCOL)
-        assert stand.series.outcomes == {Outcome.NETWORK: 1}
+        assert stand.series.outcomes == {Outcome.PROTOCOL_ERROR: 1}
 
 
 async def test_nobody_there_is_a_bad_gateway() -> None:
@@ -483,7 +485,7 @@ async def test_nobody_there_is_a_bad_gateway() -> None:
         async with proxied(like_a_server, config) as stand:
             answer = await stand.ask(post(PLAIN))
             assert outcomes(answer) == (502, "server_error", Refusal.CONNECT)
-            assert stand.series.outcomes == {Outcome.NETWORK: 1}
+            assert stand.series.outcomes == {Outcome.CONNECT_ERROR: 1}
 
 
 async def test_a_stream_that_is_cut_never_ends_cleanly() -> None:
@@ -539,7 +541,7 @@ async def test_an_answer_shorter_than_its_length_never_ends_cleanly() -> None:
 
     async with proxied(script) as stand, asyncio.timeout(10):
         assert not (await stand.ask(post(PLAIN))).whole
-        assert stand.series.outcomes == {Outcome.NETWORK: 1}
+        assert stand.series.outcomes == {Outcome.RESET: 1}
 
 
 async def test_errors_of_the_server_pass_and_are_told_apart() -> None:

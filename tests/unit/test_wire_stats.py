@@ -31,6 +31,28 @@ def test_a_look_survives_the_wire() -> None:
     assert SidecarStats.from_json(STATS.to_json()) == STATS
 
 
+@pytest.mark.parametrize(
+    ("outcome", "ended", "error"),
+    [
+        (Outcome.OK, 1, 0),
+        (Outcome.CLIENT_ERROR, 1, 0),
+        (Outcome.SERVER_ERROR, 1, 1),
+        (Outcome.CONNECT_ERROR, 1, 1),
+        (Outcome.RESET, 1, 1),
+        (Outcome.TIMEOUT, 1, 1),
+        (Outcome.PROTOCOL_ERROR, 1, 1),
+        (Outcome.CANCELLED, 1, 0),
+        (Outcome.BROKEN, 1, 1),
+        (Outcome.BLOCKED, 0, 0),
+    ],
+)
+def test_each_outcome_is_an_error_only_if_the_model_server_failed(
+    outcome: Outcome, ended: int, error: int
+) -> None:
+    series = Series(model="m", tenant="", outcomes={outcome: 1})
+    assert (series.ended, series.errors) == (ended, error)
+
+
 def test_blocked_requests_are_neither_ended_nor_errors() -> None:
     assert STATS.series[0].ended == 9
     assert STATS.series[0].errors == 1
