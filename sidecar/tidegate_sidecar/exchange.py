@@ -21,7 +21,8 @@ from tidegate_wire.names import Outcome, Refusal
 if TYPE_CHECKING:
     import asyncio
 
-    from tidegate_sidecar.proxy import ClientConnection, Proxy
+    from tidegate_sidecar.client import ClientConnection
+    from tidegate_sidecar.proxy import Proxy
     from tidegate_sidecar.upstream import Upstream, UpstreamConnection
 
 ONE_WRITE_BYTES: Final = 32768

@@ -1,27 +1,19 @@
-"""The data path as a whole, and its clients' connections.
+"""The data path as a whole: the config in force, the upstreams, the clients, and one sweep.
 
-Law: a new config holds for the next request; running ones finish on what they began with. What a
-client sends is bounded in size and in time, and read strictly; pipelined requests wait their turn
-unread past a bound. One sweep looks at all exchanges, instead of a timer for each.
+Law: a new config holds for the next request; running ones finish on what they began with. One
+sweep looks at all exchanges, instead of a timer for each.
 """
 
 import asyncio
-import socket
-import struct
 from typing import Final, cast
 
-from tidegate_sidecar import h1
 from tidegate_sidecar.admit import active_model
-from tidegate_sidecar.answers import error_answer
-from tidegate_sidecar.body import Body, request_body
-from tidegate_sidecar.dialect import openai
-from tidegate_sidecar.exchange import Exchange, tenant_of
-from tidegate_sidecar.h1 import BadMessageError, HeadReader, RequestHead
+from tidegate_sidecar.client import QUIET_REAL_S, ClientConnection
+from tidegate_sidecar.exchange import Exchange
 from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.upstream import Upstream
 from tidegate_wire.clock import Clock
 from tidegate_wire.config import SidecarConfig
-from tidegate_wire.names import Refusal
 
 SWEEP_REAL_S: Final = 0.1
 """How late a time-out may be noticed, in real seconds, at the clock's normal speed."""
@@ -29,19 +21,6 @@ FAST_SWEEP_REAL_S: Final = 0.02
 """The same on a faster clock: at 60x 1.2 s of it, little beside time-outs of 3 s and more."""
 SLOW_SWEEP_S: Final = 5.0
 """Between two looks at idle connections."""
-REQUEST_IDLE_S: Final = 60.0
-"""A client that has begun a request and sends nothing for so long has given it up."""
-IDLE_CLIENT_S: Final = 3600.0
-"""Long, since closing an idle connection can cross the next request on it."""
-MAX_PIPELINED_BYTES: Final = 65536
-QUIET_REAL_S: Final = 1.0
-"""How long a kept connection of a leaving sidecar stays open past its last answer: the time in
-which a client that goes on at once sends its next request. Real seconds: it is the network."""
-LINGER_REAL_S: Final = 2.0
-"""How long a refused client may go on sending before it is cut off: closed at once, the connection
-would be reset and the refusal lost. Real seconds: it is the network that is waited for."""
-_LINGER_NOT: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER: on, for no time."""
 
 
 class Proxy:
@@ -140,241 +119,3 @@ class Proxy:
 
     def _tell_config(self) -> None:
         self.meter.set_config(self.config_hash, active_model(self.config, self.clock.now()))
-
-
-class ClientConnection:
-    """An asyncio protocol: one client's connection."""
-
-    __slots__ = (
-        "_body",
-        "_exchange",
-        "_head",
-        "_held",
-        "_moved",
-        "_moved_at",
-        "_payload",
-        "_pending",
-        "_quiet_since",
-        "_reader",
-        "_refused",
-        "_served",
-        "_transport",
-        "proxy",
-        "stalled",
-    )
-
-    def __init__(self, proxy: Proxy) -> None:
-        self.proxy = proxy
-        self.stalled = False
-        """The client does not read as fast as its answer comes."""
-        self._transport: asyncio.Transport | None = None
-        self._reader = HeadReader()
-        self._head: RequestHead | None = None
-        self._body: Body | None = None
-        self._payload: bytes | bytearray = b""
-        self._pending = b""
-        self._quiet_since = 0.0
-        """By the loop's time, the end of the last answer; kept only by a leaving sidecar."""
-        self._exchange: Exchange | None = None
-        self._held = False
-        self._refused = False
-        self._served = False
-        self._moved = True
-        self._moved_at = 0.0
-
-    # for the event loop
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self.proxy.clients.add(self)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        self.proxy.clients.discard(self)
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.cancel()
-
-    def eof_received(self) -> bool:
-        return False
-
-    def pause_writing(self) -> None:
-        self.stalled = True
-        if self._exchange is not None and self._exchange.connection is not None:
-            self._exchange.connection.pause()
-
-    def resume_writing(self) -> None:
-        self.stalled = False
-        if self._exchange is not None and self._exchange.connection is not None:
-            self._exchange.connection.resume()
-
-    def data_received(self, data: bytes) -> None:
-        self._moved = True
-        if self._refused:
-            return
-        if self._exchange is not None or self._pending:
-            self._pending += data
-            if len(self._pending) > MAX_PIPELINED_BYTES:
-                self._hold()
-            return
-        self._take(data)
-
-    # the request
-
-    def _take(self, data: bytes) -> None:
-        try:
-            self._read(data)
-        except BadMessageError as fault:
-            self._reject(fault.status, Refusal.BAD_REQUEST, f"Bad request: {fault.reason}.")
-
-    def _read(self, data: bytes) -> None:
-        body = self._body
-        if body is None:
-            block = self._reader.feed(data)
-            if block is None:
-                return
-            head = self._head = h1.parse_request(block)
-            data = self._reader.rest
-            body = self._body = request_body(head)
-            if not self._may_send(head, body, bool(data)):
-                return
-        piece = body.feed(data) if data else b""
-        if not self._payload:
-            self._payload = piece
-        elif piece:
-            if isinstance(self._payload, bytes):
-                self._payload = bytearray(self._payload)
-            self._payload += piece
-        if len(self._payload) > self.proxy.config.max_request_bytes:
-            self._reject_size()
-        elif body.done:
-            self._begin(body)
-
-    def _may_send(self, head: RequestHead, body: Body, sends: bool) -> bool:
-        """Whether the client may send its body; tells it so if it asked."""
-        if head.content_length > self.proxy.config.max_request_bytes:
-            self._reject_size()
-            return False
-        if head.expect and head.http11:
-            if head.expect != b"100-continue":
-                self._reject(417, Refusal.BAD_REQUEST, "Bad request: unknown expectation.")
-                return False
-            if not body.done and not sends:
-                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return True
-
-    def _begin(self, body: Body) -> None:
-        head = self._head
-        assert head is not None
-        payload = bytes(self._payload)
-        self._pending = body.rest
-        self._head = None
-        self._body = None
-        self._payload = b""
-        self._served = True
-        self._exchange = Exchange(self, head, payload)
-        self._exchange.begin()
-
-    def _reject_size(self) -> None:
-        limit = self.proxy.config.max_request_bytes
-        message = f"The request body must be at most {limit} bytes."
-        self._reject(413, Refusal.TOO_LARGE, message)
-
-    def _reject(self, status: int, code: Refusal, message: str) -> None:
-        """Refuse what can't be served and close: where the next request begins is unknown."""
-        self._refused = True
-        head = self._head
-        tenant = "" if head is None else tenant_of(self.proxy.config, head)
-        self.proxy.meter.refused(code, tenant)
-        body = openai.error_body(message, "invalid_request_error", code)
-        self.write(error_answer(status, body, keep_alive=False))
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            transport.write_eof()
-            self.proxy.loop.call_later(LINGER_REAL_S, self.cut)
-
-    # the answer, for the exchange
-
-    def write(self, data: bytes) -> None:
-        """Send bytes, if the client is still there."""
-        if self._transport is not None:
-            self._transport.write(data)
-
-    def answer(self, data: bytes, *, keep: bool) -> None:
-        """Send a whole answer."""
-        self.write(data)
-        self.finished(keep=keep)
-
-    def finished(self, *, keep: bool) -> None:
-        """The answer is written: go on with the next request, or close."""
-        self._exchange = None
-        transport = self._transport
-        if transport is None:
-            return
-        if not keep:
-            self._refused = True
-            transport.close()
-            return
-        if self.proxy.draining:
-            self._quiet_since = self.proxy.loop.time()
-        if self._pending:
-            # Not from here: a long row of pipelined requests would nest as deep.
-            self.proxy.loop.call_soon(self._read_on)
-
-    def cut(self, *, flush: bool = False) -> None:
-        """End the connection in the middle of an answer; ``flush``: after what is written.
-
-        Without, it is reset: to a client that reads until the end, a closed connection is one.
-        """
-        exchange, self._exchange = self._exchange, None
-        self._refused = True
-        if self._transport is not None:
-            if flush:
-                self._transport.close()
-            else:
-                _reset(self._transport)
-        if exchange is not None:
-            exchange.cancel()
-
-    def _read_on(self) -> None:
-        data, self._pending = self._pending, b""
-        if self._transport is None or self._refused:
-            return
-        if self._held:
-            self._held = False
-            self._transport.resume_reading()
-        self._take(data)
-
-    def _hold(self) -> None:
-        if not self._held and self._transport is not None:
-            self._held = True
-            self._transport.pause_reading()
-
-    # for the proxy
-
-    def close_if_quiet(self, since: float) -> None:
-        """Close a kept connection on which nothing has gone on since then; one that was never used
-        may be just about to be, and its client would not try again."""
-        reading = self._body is not None or not self._reader.empty or bool(self._pending)
-        busy = self._exchange is not None or reading or self._quiet_since > since
-        if self._served and not busy and self._transport is not None:
-            self._transport.close()
-
-    def check(self, now: float) -> None:
-        """Close what has stood still too long."""
-        if self._moved or self._exchange is not None:
-            self._moved = False
-            self._moved_at = now
-            return
-        reading = self._body is not None or not self._reader.empty
-        still_s = now - self._moved_at
-        closing = self._transport is not None and self._transport.is_closing()
-        if still_s > (REQUEST_IDLE_S if reading or closing else IDLE_CLIENT_S):
-            self.cut()
-
-
-def _reset(transport: asyncio.Transport) -> None:
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-    transport.abort()

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from proxied import Answer, post, proxied
-from tidegate_sidecar.proxy import QUIET_REAL_S
+from tidegate_sidecar.client import QUIET_REAL_S
 from tidegate_wire.config import Do, Model, Order, SidecarConfig, Timeouts
 from tidegate_wire.names import OTHER, Metric, Outcome, Refusal
 from upstream import Call, chat_reply, chat_stream, like_a_server, serving, usage_chunk
