@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from tidegate_sidecar import h1
 from tidegate_sidecar.answers import error_answer
 from tidegate_sidecar.body import Body, request_body
-from tidegate_sidecar.dialect import openai
+from tidegate_sidecar.dialect.paths import OTHER, dialect_of
 from tidegate_sidecar.exchange import Exchange, tenant_of
 from tidegate_sidecar.h1 import BadMessageError, HeadReader, RequestHead
 from tidegate_wire.names import Refusal
@@ -179,7 +179,8 @@ class ClientConnection:
         head = self._head
         tenant = "" if head is None else tenant_of(self.proxy.config, head)
         self.proxy.meter.refused(code, tenant)
-        body = openai.error_body(message, "invalid_request_error", code)
+        dialect = OTHER if head is None else dialect_of(head.method, head.target)
+        body = dialect.error_body(status, message, code)
         self.write(error_answer(status, body, keep_alive=False))
         transport = self._transport
         if transport is not None and not transport.is_closing():

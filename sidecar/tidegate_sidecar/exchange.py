@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 from tidegate_sidecar.admit import Blocked, Route, admit
 from tidegate_sidecar.answers import error_answer
 from tidegate_sidecar.body import LENGTH, Body
-from tidegate_sidecar.dialect import openai
+from tidegate_sidecar.dialect.paths import OTHER, dialect_of
+from tidegate_sidecar.dialect.schema import Call
+from tidegate_sidecar.dialect.shape import Dialect, parse_call
 from tidegate_sidecar.h1 import RequestHead, ResponseHead
 from tidegate_sidecar.measure import Measurement
 from tidegate_wire.config import SidecarConfig
@@ -65,6 +67,7 @@ class Exchange:
         "_call",
         "_chunked",
         "_close_delimited",
+        "_dialect",
         "_first_at",
         "_head_out",
         "_keep",
@@ -100,7 +103,8 @@ class Exchange:
         self._payload = payload
         self._timeouts = self._proxy.config.timeouts
         self._upstream: Upstream | None = None
-        self._call: openai.Call | None = None
+        self._dialect: Dialect = OTHER
+        self._call: Call | None = None
         self._take_usage = False
         self._retried = False
         self._status = 0
@@ -120,12 +124,12 @@ class Exchange:
         """Decide on the request and send it off, or refuse it."""
         proxy = self._proxy
         request = self.request
-        operation = openai.operation_of(request.method, request.target)
-        if operation in openai.METERED:
-            self._call = openai.parse_call(self._payload)
-        self._measurement = Measurement(proxy.meter, operation, len(self._payload))
+        dialect = self._dialect = dialect_of(request.method, request.target)
+        if dialect.read:
+            self._call = parse_call(self._payload)
+        self._measurement = Measurement(proxy.meter, dialect, len(self._payload))
         route = Route("", None)
-        if openai.asks_model(operation, request.method, request.target):
+        if dialect.asks_model:
             tenant = tenant_of(proxy.config, request)
             asked = "" if self._call is None else self._call.model
             verdict = admit(proxy.config, tenant, asked, proxy.clock.now(), proxy.turn)
@@ -138,29 +142,30 @@ class Exchange:
             self._measurement.arrived(route, tenant)
         proxy.live.add(self)
         self._upstream = proxy.upstream_for(route.upstream)
-        self._build(route, operation in openai.STREAMED)
+        self._build(route)
         self._upstream.serve(self)
 
     def _refuse(self, verdict: Blocked) -> None:
         self.over = True
         answer = error_answer(
             429,
-            openai.error_body(verdict.message, "insufficient_quota", verdict.code),
+            self._dialect.error_body(429, verdict.message, verdict.code),
             keep_alive=self._stays(),
             retry_after_s=verdict.retry_after_s,
         )
         self.client.answer(answer, keep=self._keep)
 
-    def _build(self, route: Route, can_stream: bool) -> None:
+    def _build(self, route: Route) -> None:
         request = self.request
         call = self._call
         body = self._payload
         if call is not None:
-            if can_stream and call.stream:
+            dialect = self._dialect
+            if dialect.streamed and call.stream:
                 self._waits_for_first = True
-                self._take_usage = not openai.wants_usage(call)
+                self._take_usage = dialect.must_ask_usage(call)
             if self._take_usage or route.rewrite is not None:
-                body = openai.rewrite(body, call, route.rewrite, self._take_usage)
+                body = dialect.rewrite(body, call, route.rewrite, self._take_usage)
         upstream = self._upstream
         assert upstream is not None
         lines = [b"%b %b%b HTTP/1.1" % (request.method, upstream.prefix, request.target)]
@@ -307,10 +312,10 @@ class Exchange:
         if not unanswered:
             self.client.cut(flush=not self._close_delimited)
             return
-        body = openai.error_body(f"The model server {why}.", "server_error", code)
+        status = 504 if timed_out else 502
         answer = error_answer(
-            504 if timed_out else 502,
-            body,
+            status,
+            self._dialect.error_body(status, f"The model server {why}.", code),
             keep_alive=self._stays(),
             bodiless=self.request.method == b"HEAD",
         )

@@ -7,8 +7,8 @@ unmeasured: no answer is lost because we could not read it.
 from typing import Final
 
 from tidegate_sidecar.admit import Route
-from tidegate_sidecar.dialect import openai
-from tidegate_sidecar.dialect.openai import Operation, StreamEnd
+from tidegate_sidecar.dialect.answer import PlainAnswer
+from tidegate_sidecar.dialect.shape import CHARS_PER_TOKEN, Dialect, Stream, StreamEnd, Usage
 from tidegate_sidecar.meter import Meter, Series, Tokens
 from tidegate_sidecar.sse import EventFilter, Watcher
 from tidegate_wire.names import Outcome
@@ -21,31 +21,32 @@ class Measurement:
     """One request's books, from admission to the last byte."""
 
     __slots__ = (
+        "_answer",
+        "_dialect",
+        "_end",
         "_meter",
-        "_operation",
         "_request_bytes",
         "_route",
         "_series",
-        "_sink",
+        "_stream",
         "_watcher",
-        "end",
         "filter",
         "first_seen",
     )
 
-    def __init__(self, meter: Meter, operation: Operation, request_bytes: int) -> None:
+    def __init__(self, meter: Meter, dialect: Dialect, request_bytes: int) -> None:
         self._meter = meter
-        self._operation = operation
+        self._dialect = dialect
         self._request_bytes = request_bytes
         self._route: Route | None = None
         self._series: Series | None = None
+        self._stream: Stream | None = None
         self._watcher: Watcher | None = None
-        self._sink: openai.UsageSink | None = None
+        self._answer: PlainAnswer | None = None
+        self._end: StreamEnd | None = None
         self.filter: EventFilter | None = None
-        self.end: StreamEnd | None = None
-        """How the stream ended; None until ``finish``, and for what is no stream of this API."""
         self.first_seen = False
-        """The first event with data has come; comments are none."""
+        """The first event that carries output has come."""
 
     def arrived(self, route: Route, tenant: str) -> None:
         """Open the books of a request that counts as demand."""
@@ -57,14 +58,16 @@ class Measurement:
 
     def answered(self, status: int, event_stream: bool, encoded: bool, take_usage: bool) -> None:
         """The head of the answer came; ``take_usage``: the client did not ask for usage."""
-        if status != 200 or encoded or self._operation not in openai.METERED:
+        dialect = self._dialect
+        if status != 200 or encoded or not dialect.charged:
             return
         if not event_stream:
-            self._sink = openai.UsageSink()
-        elif self._operation in openai.STREAMED:
-            self._watcher = Watcher()
+            self._answer = PlainAnswer()
+        elif dialect.streamed:
+            self._stream = dialect.stream()
+            self._watcher = Watcher(self._stream.is_output)
             if take_usage:
-                self.filter = openai.usage_filter()
+                self.filter = EventFilter(b'"usage"', dialect.is_usage_only)
 
     @property
     def reads_stream(self) -> bool:
@@ -75,9 +78,10 @@ class Measurement:
         try:
             if self._watcher is not None:
                 self._watcher.feed(piece)
-                self.first_seen = self._watcher.events > 0
-            elif self._sink is not None:
-                self._sink.feed(piece)
+                if not self.first_seen:
+                    self.first_seen = self._watcher.begun
+            elif self._answer is not None:
+                self._answer.feed(piece)
         except Exception:  # noqa: BLE001 - the law of this file
             self._give_up()
 
@@ -96,10 +100,10 @@ class Measurement:
 
     def finish(self) -> Outcome:
         """The answer with status 200 is whole: what it says of itself."""
-        if self._watcher is None:
+        if self._watcher is None or self._stream is None:
             return Outcome.OK
         try:
-            end = self.end = openai.read_stream_end(self._watcher)
+            end = self._end = self._stream.end(self._watcher)
         except Exception:  # noqa: BLE001 - the law of this file
             self._give_up()
             return Outcome.OK
@@ -111,11 +115,11 @@ class Measurement:
         """Close the books."""
         try:
             if self._series is None:
-                self._meter.passed(self._operation, duration_s)
+                self._meter.passed(self._dialect.operation, duration_s)
                 return
             self._meter.ended(
                 self._series,
-                self._operation,
+                self._dialect.operation,
                 outcome,
                 duration_s,
                 ttft_s=ttft_s,
@@ -126,32 +130,47 @@ class Measurement:
 
     def _give_up(self) -> None:
         self._watcher = None
-        self._sink = None
+        self._answer = None
         self._meter.failures(FAILURE)
 
     def _tokens(self, outcome: Outcome) -> Tokens | None:
         """None if the answer had none to count: an error, or nothing of it came."""
-        usage = self._usage()
-        if usage is not None:
-            incoming = max(usage.prompt_tokens or 0, 0)
-            outgoing = max(usage.completion_tokens or 0, 0)
-            return Tokens(incoming, outgoing, cost=self._cost(incoming, outgoing))
-        incoming = self._request_bytes // openai.BYTES_PER_TOKEN
-        if self._watcher is not None and self._watcher.events:
-            # One event is one token with all servers that we know.
-            outgoing = self._watcher.events - (self.end is not None and self.end.done)
-        elif self._sink is not None and outcome is Outcome.OK:
-            outgoing = self._sink.estimated_tokens()
-        else:
+        if self._watcher is not None and self._stream is not None:
+            return self._stream_tokens(self._stream, self._watcher)
+        if self._answer is None:
             return None
+        usage = self._dialect.usage(self._answer)
+        if usage is not None:
+            return self._reported(usage)
+        if outcome is not Outcome.OK:
+            return None
+        return self._estimated(self._dialect.estimate(self._answer))
+
+    def _stream_tokens(self, stream: Stream, watcher: Watcher) -> Tokens | None:
+        end = self._end or stream.end(watcher)
+        if end.usage is None:
+            return self._estimated(stream.estimate(watcher)) if watcher.begun else None
+        tokens = self._reported(end.usage)
+        if end.usage_partial:
+            tokens.outgoing = max(stream.estimate(watcher), end.usage.outgoing)
+            tokens.estimated_out = True
+            tokens.cost = self._cost(tokens.incoming, tokens.outgoing)
+        return tokens
+
+    def _reported(self, usage: Usage) -> Tokens:
+        return Tokens(
+            usage.incoming,
+            usage.outgoing,
+            cached_input=usage.cached_input,
+            cache_creation=usage.cache_creation,
+            reasoning=usage.reasoning,
+            cost=self._cost(usage.incoming, usage.outgoing),
+        )
+
+    def _estimated(self, outgoing: int) -> Tokens:
+        incoming = self._request_bytes // CHARS_PER_TOKEN
         cost = self._cost(incoming, outgoing)
         return Tokens(incoming, outgoing, estimated=True, cost=cost)
-
-    def _usage(self) -> openai.Usage | None:
-        if self._watcher is not None:
-            end = self.end or openai.read_stream_end(self._watcher)
-            return end.usage
-        return None if self._sink is None else self._sink.usage()
 
     def _cost(self, incoming: int, outgoing: int) -> float:
         route = self._route

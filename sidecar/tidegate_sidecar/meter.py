@@ -86,15 +86,37 @@ class Timings:
 class Tokens:
     """What one request cost."""
 
-    __slots__ = ("cost", "estimated", "incoming", "outgoing")
+    __slots__ = (
+        "cache_creation",
+        "cached_input",
+        "cost",
+        "estimated_in",
+        "estimated_out",
+        "incoming",
+        "outgoing",
+        "reasoning",
+    )
 
     def __init__(
-        self, incoming: int = 0, outgoing: int = 0, *, estimated: bool = False, cost: float = 0.0
+        self,
+        incoming: int = 0,
+        outgoing: int = 0,
+        *,
+        cached_input: int = 0,
+        cache_creation: int = 0,
+        reasoning: int = 0,
+        estimated: bool = False,
+        cost: float = 0.0,
     ) -> None:
         self.incoming = incoming
         self.outgoing = outgoing
-        self.estimated = estimated
-        """By us, and not reported by the server."""
+        self.cached_input = cached_input
+        """Part of ``incoming``, as ``cache_creation``; ``reasoning`` is part of ``outgoing``."""
+        self.cache_creation = cache_creation
+        self.reasoning = reasoning
+        self.estimated_in = estimated
+        """``incoming`` is our estimate and was not reported by the server."""
+        self.estimated_out = estimated
         self.cost = cost
 
 
@@ -102,6 +124,8 @@ class Series:
     """Counters of one model and tenant."""
 
     __slots__ = (
+        "cache_creation",
+        "cached_input",
         "cost",
         "duration_s",
         "estimated_in",
@@ -109,6 +133,7 @@ class Series:
         "in_flight",
         "model",
         "outcomes",
+        "reasoning",
         "reported_in",
         "reported_out",
         "tenant",
@@ -125,6 +150,9 @@ class Series:
         self.reported_out = 0
         self.estimated_in = 0
         self.estimated_out = 0
+        self.cached_input = 0
+        self.cache_creation = 0
+        self.reasoning = 0
         self.cost = 0.0
         self.duration_s = 0.0
         self.ttft_s = 0.0
@@ -134,12 +162,17 @@ class Series:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
     def charge(self, tokens: Tokens) -> None:
-        if tokens.estimated:
+        if tokens.estimated_in:
             self.estimated_in += tokens.incoming
-            self.estimated_out += tokens.outgoing
         else:
             self.reported_in += tokens.incoming
+        if tokens.estimated_out:
+            self.estimated_out += tokens.outgoing
+        else:
             self.reported_out += tokens.outgoing
+        self.cached_input += tokens.cached_input
+        self.cache_creation += tokens.cache_creation
+        self.reasoning += tokens.reasoning
         self.cost += tokens.cost
 
     def to_wire(self) -> WireSeries:
@@ -330,11 +363,14 @@ class Meter:
                 out.append(f'{Metric.REQUESTS}{{{labels},outcome="{outcome}"}} {count}')
         _head(out, Metric.IN_FLIGHT, "gauge", "Requests let through and not ended.")
         out += [f"{Metric.IN_FLIGHT}{{{labels}}} {one.in_flight}" for labels, one in series]
-        _head(out, Metric.TOKENS, "counter", "Tokens, as the server reported or we estimated.")
+        _head(out, Metric.TOKENS, "counter", _TOKENS_HELP)
         for labels, one in series:
             for kind, source, count in (
                 ("input", "reported", one.reported_in),
                 ("output", "reported", one.reported_out),
+                ("cached_input", "reported", one.cached_input),
+                ("cache_creation", "reported", one.cache_creation),
+                ("reasoning", "reported", one.reasoning),
                 ("input", "estimated", one.estimated_in),
                 ("output", "estimated", one.estimated_out),
             ):
@@ -361,6 +397,10 @@ class Meter:
         out.append(f'{Metric.ACTIVE_MODEL}{{model="{_escaped(self._active_model)}"}} 1')
 
 
+_TOKENS_HELP: Final = (
+    "Tokens, as the server reported or we estimated. Of input, cached_input and cache_creation are"
+    " parts; of output, reasoning."
+)
 _HISTOGRAMS: Final = (
     (Metric.REQUEST_DURATION, "From the whole request to the end of its answer.", ("duration",)),
     (Metric.TIME_TO_FIRST_TOKEN, "From the whole request to the first event.", ("first_token",)),

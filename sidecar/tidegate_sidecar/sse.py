@@ -26,13 +26,35 @@ _EVENT_END: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 
 
 class Watcher:
-    """Listens to one stream: how many events it had, and what its last ones said."""
+    """Listens to one stream: when its output began, how many events it had, and what its last ones
+    said.
 
-    __slots__ = ("_carry", "_pieces", "_size", "_skip_lf", "_start", "_trim_at", "events")
+    ``is_output`` is asked about the data of each event until it says yes.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "_carry",
+        "_heard",
+        "_is_output",
+        "_pieces",
+        "_size",
+        "_skip_lf",
+        "_start",
+        "_trim_at",
+        "begun",
+        "events",
+        "opening",
+    )
+
+    def __init__(self, is_output: Callable[[bytes], bool]) -> None:
         self.events = 0
         """Lines of data so far; comments are none, and an event of these APIs has one."""
+        self.opening = 0
+        """Events before the first output."""
+        self.begun = False
+        """There was output."""
+        self._is_output = is_output
+        self._heard = 0
         self._pieces: list[bytes] = []
         self._size = 0
         self._trim_at = 2 * TAIL_BYTES
@@ -51,8 +73,25 @@ class Watcher:
         self._carry = joined[-5:]
         self._pieces.append(piece)
         self._size += len(piece)
+        if not self.begun and b"\n\n" in joined:
+            self._listen()
         if self._size > self._trim_at:
             self._trim()
+
+    def _listen(self) -> None:
+        """Ask about the events that have ended since the last time."""
+        text = b"".join(self._pieces)
+        self._pieces = [text]
+        start = self._heard
+        self._heard = max(text.rfind(b"\n\n") + 2, start)
+        for block in text[start : self._heard].split(b"\n\n"):
+            data = event_data(block)
+            if data is None:
+                continue
+            if self._is_output(data):
+                self.begun = True
+                return
+            self.opening += 1
 
     def _plain(self, piece: bytes) -> bytes:
         """The same with LF for every line end, and without a byte order mark."""
@@ -77,17 +116,20 @@ class Watcher:
     def _trim(self) -> None:
         tail = b"".join(self._pieces)
         end = tail.rfind(b"\n\n", 0, len(tail) - TAIL_BYTES)
+        whole = len(tail)
         if end >= 0:
             tail = tail[end + 2 :]
         elif len(tail) > MAX_EVENT_BYTES:
             tail = tail[-TAIL_BYTES:]
         self._pieces = [tail]
         self._size = len(tail)
+        self._heard = max(self._heard - (whole - self._size), 0)
         # Doubling, so that one endless event is not joined anew for every read of it.
         self._trim_at = 2 * max(TAIL_BYTES, len(tail))
 
     def last(self, count: int) -> list[bytes]:
-        """Data of the last whole events, at most ``count``, latest first; comments are none.
+        """Data of the last whole events, at most ``count`` (-1: all that are kept), latest first;
+        comments are none.
 
         A final ``data: [DONE]`` counts even if its empty line is missing, as some servers have it.
         """

@@ -134,8 +134,8 @@ class Metric(StrEnum):
 
 
 class Refusal(StrEnum):
-    """``error.code`` in the OpenAI-shaped body of an answer that the sidecar gives itself; of those
-    that never reached a model server also the ``reason`` in ``Metric.REFUSED``."""
+    """``error.code`` in the OpenAI-shaped body of an answer that the sidecar gives itself; of
+    those that never reached a model server also the ``reason`` in ``Metric.REFUSED``."""
 
     BLOCKED_BUDGET = "token_budget_exhausted"
     BLOCKED_ERRORS = "upstream_blocked"

@@ -4,7 +4,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tidegate_sidecar.admit import Route
-from tidegate_sidecar.dialect.openai import Operation
+from tidegate_sidecar.dialect.openai import CHAT
+from tidegate_sidecar.dialect.shape import Operation
 from tidegate_sidecar.measure import Measurement
 from tidegate_sidecar.meter import MAX_LABEL_CHARS, Meter, Tokens
 from tidegate_wire.config import Model
@@ -163,7 +164,7 @@ TOKEN = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
 def measured(
     meter: Meter, body: bytes, *, stream: bool, outcome: Outcome | None = None
 ) -> Outcome:
-    measurement = Measurement(meter, Operation.CHAT, 400)
+    measurement = Measurement(meter, CHAT, 400)
     measurement.arrived(PRICED, "acme")
     measurement.answered(200, stream, False, True)
     measurement.feed(body)

@@ -6,49 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate_sidecar.dialect import openai
-from tidegate_sidecar.dialect.openai import Operation, UsageSink
-
-OPERATIONS = [
-    (b"POST", b"/v1/chat/completions", Operation.CHAT),
-    (b"POST", b"/v1/chat/completions/?a=b", Operation.CHAT),
-    (b"POST", b"/v1//chat/completions", Operation.CHAT),
-    (b"POST", b"/v1/chat/completion%73", Operation.CHAT),
-    (b"POST", b"/openai/v1/chat/completions", Operation.CHAT),
-    (b"GET", b"/v1/chat/completions", Operation.OTHER),
-    (b"POST", b"/v1/completions", Operation.COMPLETIONS),
-    (b"POST", b"/v1/embeddings", Operation.EMBEDDINGS),
-    (b"GET", b"/v1/models", Operation.MODELS),
-    (b"GET", b"/v1/models/a/b", Operation.MODELS),
-    (b"POST", b"/v1/responses", Operation.OTHER),
-    (b"GET", b"/health", Operation.OTHER),
-]
-
-
-@pytest.mark.parametrize(("method", "target", "operation"), OPERATIONS)
-def test_what_a_request_asks_for(method: bytes, target: bytes, operation: Operation) -> None:
-    assert openai.operation_of(method, target) is operation
-
-
-@pytest.mark.parametrize(
-    ("method", "target", "asks"),
-    [
-        (b"POST", b"/v1/chat/completions", True),
-        (b"POST", b"/v1/responses", True),
-        (b"POST", b"/%761/responses", True),
-        (b"GET", b"/v1/models", False),
-        (b"GET", b"/health", False),
-        (b"POST", b"/tokenize", False),
-    ],
-)
-def test_which_requests_may_make_a_model_work(method: bytes, target: bytes, asks: bool) -> None:
-    assert openai.asks_model(openai.operation_of(method, target), method, target) is asks
+from tidegate_sidecar.dialect.answer import WHOLE_BYTES, PlainAnswer
+from tidegate_sidecar.dialect.openai import CHAT
+from tidegate_sidecar.dialect.shape import parse_call
 
 
 def rewritten(body: bytes, model: str | None, ask_usage: bool = False) -> bytes:
-    call = openai.parse_call(body)
+    call = parse_call(body)
     assert call is not None
-    return openai.rewrite(body, call, model, ask_usage)
+    return CHAT.rewrite(body, call, model, ask_usage)
 
 
 REWRITES = {
@@ -149,7 +115,7 @@ def test_rewriting_any_body_changes_only_what_it_should(
     ids=lambda body: repr(body[:20]),
 )
 def test_a_body_that_cant_be_understood_is_none(body: bytes) -> None:
-    assert openai.parse_call(body) is None
+    assert parse_call(body) is None
 
 
 @pytest.mark.parametrize(
@@ -162,9 +128,9 @@ def test_a_body_that_cant_be_understood_is_none(body: bytes) -> None:
     ],
 )
 def test_whether_the_client_asked_for_usage(body: bytes, wants: bool) -> None:
-    call = openai.parse_call(body)
+    call = parse_call(body)
     assert call is not None
-    assert openai.wants_usage(call) is wants
+    assert CHAT.must_ask_usage(call) is not wants
 
 
 @pytest.mark.parametrize(
@@ -179,12 +145,12 @@ def test_whether_the_client_asked_for_usage(body: bytes, wants: bool) -> None:
     ],
 )
 def test_only_the_extra_chunk_is_the_extra_chunk(event: bytes, only: bool) -> None:
-    assert openai.is_usage_only(event) is only
+    assert CHAT.is_usage_only(event) is only
 
 
-CHAT = b'{"choices":[{"message":{"content":"%b"},"finish_reason":"stop"}],"usage":%b}'
+REPLY = b'{"choices":[{"message":{"content":"%b"},"finish_reason":"stop"}],"usage":%b}'
 REPLIES = {
-    "a chat answer": (CHAT % (b"hi", b'{"prompt_tokens":7,"completion_tokens":3}'), (7, 3)),
+    "a chat answer": (REPLY % (b"hi", b'{"prompt_tokens":7,"completion_tokens":3}'), (7, 3)),
     "embeddings": (b'{"data":[],"usage":{"prompt_tokens":7,"total_tokens":7}}', (7, 0)),
     "long embeddings, usage last": (
         b'{"data":[' + b"0.25," * 99_999 + b'1],"usage":{"prompt_tokens":9,"total_tokens":9}}',
@@ -195,11 +161,11 @@ REPLIES = {
         (9, 0),
     ),
     "a long answer that speaks of usage": (
-        CHAT % (b'\\"usage\\":{\\"prompt_tokens\\":1}' * 20_000, b'{"prompt_tokens":7}'),
+        REPLY % (b'\\"usage\\":{\\"prompt_tokens\\":1}' * 20_000, b'{"prompt_tokens":7}'),
         (7, 0),
     ),
     "an answer whose length just passes the bound": (
-        CHAT % (b"x" * (UsageSink.WHOLE_BYTES + 10), b'{"prompt_tokens":7}'),
+        REPLY % (b"x" * (WHOLE_BYTES + 10), b'{"prompt_tokens":7}'),
         (7, 0),
     ),
     "no usage": (b'{"choices":[]}', None),
@@ -210,14 +176,14 @@ REPLIES = {
 @pytest.mark.parametrize(("reply", "usage"), REPLIES.values(), ids=REPLIES)
 @pytest.mark.parametrize("size", [1 << 20, 65536, 1000])
 def test_usage_of_a_plain_answer(reply: bytes, usage: tuple[int, int] | None, size: int) -> None:
-    sink = UsageSink()
+    answer = PlainAnswer()
     for i in range(0, len(reply), size):
-        sink.feed(reply[i : i + size])
-    found = sink.usage()
-    assert usage == (found and (found.prompt_tokens or 0, found.completion_tokens or 0))
+        answer.feed(reply[i : i + size])
+    found = CHAT.usage(answer)
+    assert usage == (found and (found.incoming, found.outgoing))
 
 
 def test_an_answer_without_usage_is_weighed_by_its_text() -> None:
-    sink = UsageSink()
-    sink.feed(b'{"choices":[{"message":{"content":"' + b"x" * 40 + b'"}},{"text":"12345678"}]}')
-    assert (sink.usage(), sink.estimated_tokens()) == (None, 12)
+    answer = PlainAnswer()
+    answer.feed(b'{"choices":[{"message":{"content":"' + b"x" * 40 + b'"}},{"text":"12345678"}]}')
+    assert (CHAT.usage(answer), CHAT.estimate(answer)) == (None, 12)

@@ -90,7 +90,7 @@ async def test_a_stream_without_usage_is_estimated() -> None:
     async with proxied(script) as stand:
         await stand.ask(post(STREAM))
         await stand.settled()
-        assert stand.series.tokens_estimated == 6 + len(STREAM) // 4
+        assert stand.series.tokens_estimated == 5 + len(STREAM) // 4
 
 
 async def test_events_pass_as_they_come() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate_sidecar.dialect import openai
+from tidegate_sidecar.dialect.openai import CHAT
+from tidegate_sidecar.dialect.shape import StreamEnd
 from tidegate_sidecar.sse import MAX_HELD_BYTES, TAIL_BYTES, EventFilter, Watcher
 
 TOKEN = b'data: {"choices":[{"delta":{"content":"a\xe2\x80\xa8b"}}]}\n\n'
@@ -25,10 +26,18 @@ def pieces(data: bytes, size: int) -> list[bytes]:
 
 
 def watch(*parts: bytes) -> Watcher:
-    watcher = Watcher()
+    watcher = Watcher(CHAT.stream().is_output)
     for part in parts:
         watcher.feed(part)
     return watcher
+
+
+def end_of(watcher: Watcher) -> StreamEnd:
+    return CHAT.stream().end(watcher)
+
+
+def usage_filter() -> EventFilter:
+    return EventFilter(b'"usage"', CHAT.is_usage_only)
 
 
 @pytest.mark.parametrize("end", LINE_ENDS.values(), ids=LINE_ENDS)
@@ -37,10 +46,10 @@ def test_what_is_learnt_does_not_depend_on_the_cut(end: bytes, start: bytes) -> 
     stream = start + STREAM.replace(b"\n", end)
     for cut in range(len(stream) + 1):
         watcher = watch(stream[:cut], stream[cut:])
-        told = openai.read_stream_end(watcher)
+        told = end_of(watcher)
         assert (watcher.events, told.complete, told.failed) == (6, True, False), cut
         assert told.usage is not None
-        assert (told.usage.prompt_tokens, told.usage.completion_tokens) == (7, 3)
+        assert (told.usage.incoming, told.usage.outgoing) == (7, 3)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 64])
@@ -59,14 +68,56 @@ def test_comments_are_no_events() -> None:
     assert (watcher.events, watcher.last(8)) == (0, [])
 
 
+ROLE = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
+
+
+@pytest.mark.parametrize("end", LINE_ENDS.values(), ids=LINE_ENDS)
+def test_output_begins_with_the_event_that_ends_with_this_byte(end: bytes) -> None:
+    opening = (PING + ROLE + PING).replace(b"\n", end)
+    first = TOKEN.replace(b"\n", end)
+    for cut in range(len(opening) + len(first) + 1):
+        heard = (opening + first)[:cut]
+        # A CR may be half of a CR LF, but it ends its line all the same.
+        whole = cut >= len(opening) + len(first) - (end == b"\r\n")
+        for parts in ([heard], pieces(heard, 1)):
+            assert watch(*parts).begun is whole, cut
+    watcher = watch(opening + first, *[PING, TOKEN])
+    assert (watcher.opening, watcher.events) == (1, 3)
+
+
+def test_what_comes_before_the_first_output_is_heard_in_a_read_of_any_size() -> None:
+    heard: list[bytes] = []
+
+    def is_output(data: bytes) -> bool:
+        heard.append(data)
+        return data == b"x"
+
+    watcher = Watcher(is_output)
+    opening = [b"%d" % n + b"-" * 700 for n in range(100)]
+    watcher.feed(b"".join(b"data: %b\n\n" % data for data in [*opening, b"x", b"y"]))
+    assert heard == [*opening, b"x"]
+    assert (watcher.opening, watcher.begun) == (100, True)
+
+
+def test_an_endless_opening_event_costs_no_more_than_its_bytes() -> None:
+    asked: list[bytes] = []
+    watcher = Watcher(lambda data: asked.append(data) is not None)
+    watcher.feed(b"data: ")
+    for _ in range(5000):
+        watcher.feed(b"x" * 1000)
+    assert asked == []
+    watcher.feed(b"\n\ndata: y\n\n")
+    assert asked[-1] == b"y"
+
+
 def test_an_unfinished_event_was_not_heard_by_the_client_either() -> None:
     assert watch(TOKEN, LAST[:-1]).last(8) == [TOKEN[6:-2]]
-    assert not openai.read_stream_end(watch(TOKEN, LAST[:-1])).complete
-    assert openai.read_stream_end(watch(TOKEN, DONE[:-1])).complete
+    assert not end_of(watch(TOKEN, LAST[:-1])).complete
+    assert end_of(watch(TOKEN, DONE[:-1])).complete
 
 
 def test_an_error_as_last_word_is_a_failure() -> None:
-    told = openai.read_stream_end(watch(TOKEN, b'data: {"error":{"message":"x"}}\n\n', DONE))
+    told = end_of(watch(TOKEN, b'data: {"error":{"message":"x"}}\n\n', DONE))
     assert told.failed
 
 
@@ -74,13 +125,13 @@ def test_memory_is_bounded_by_the_tail() -> None:
     watcher = watch(*[TOKEN] * 5000, LAST, USAGE, DONE)
     assert watcher.events == 5003
     assert sum(len(piece) for piece in watcher._pieces) <= 2 * TAIL_BYTES
-    assert openai.read_stream_end(watcher).usage is not None
+    assert end_of(watcher).usage is not None
 
 
 def test_a_last_event_larger_than_the_tail_is_still_read() -> None:
     large = LAST.replace(b"{}", b'{"x":"' + b"y" * 50_000 + b'"}')
     for size in (1000, 4096):
-        told = openai.read_stream_end(watch(*[TOKEN] * 200, *pieces(large + USAGE, size)))
+        told = end_of(watch(*[TOKEN] * 200, *pieces(large + USAGE, size)))
         assert told.complete
         assert told.usage is not None
 
@@ -89,7 +140,7 @@ def test_a_last_event_larger_than_the_tail_is_still_read() -> None:
 
 
 def through(parts: list[bytes]) -> bytes:
-    events = openai.usage_filter()
+    events = usage_filter()
     return b"".join([*(events.feed(part) for part in parts), events.finish()])
 
 
@@ -138,7 +189,7 @@ def test_an_event_too_long_to_be_held_passes_whatever_it_says() -> None:
 
 
 def test_whole_events_are_not_held_back() -> None:
-    events = EventFilter(b'"usage"', openai.is_usage_only)
+    events = EventFilter(b'"usage"', CHAT.is_usage_only)
     assert events.feed(TOKEN) == TOKEN
     assert events.feed(TOKEN[:10]) == b""
     assert events.feed(TOKEN[10:]) == TOKEN

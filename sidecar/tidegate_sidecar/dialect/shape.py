@@ -1,0 +1,194 @@
+"""What measuring asks of an API, and what it gets from one that it doesn't know: nothing.
+
+Law: pure. A body that can't be understood is passed on as it is, never mended; one that is changed
+is changed in ``model`` and ``stream_options`` and stays byte for byte the same in everything else.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from tidegate_sidecar.dialect.answer import PlainAnswer
+from tidegate_sidecar.dialect.rewrite import replace_values
+from tidegate_sidecar.dialect.schema import Call
+from tidegate_sidecar.sse import Watcher
+
+CHARS_PER_TOKEN: Final = 4
+"""OpenAI's own rule of thumb for English; a tokenizer costs 2-7 ms per 100k characters and 81
+MB."""
+BATCHED_CHARS: Final = 2 * CHARS_PER_TOKEN
+"""From here on an event is taken for several tokens. With vLLM, SGLang and llama.cpp one event is
+one token, which is 4 to 5 characters of English and fewer of most else; Anthropic and gateways
+put several into one."""
+LAST_EVENTS: Final = 8
+"""Enough for the finish reasons of several choices, usage, and the words that end a stream."""
+
+
+class Operation(StrEnum):
+    """What a request asks for, by OpenTelemetry's names where it has one."""
+
+    CHAT = "chat"
+    COMPLETIONS = "text_completion"
+    EMBEDDINGS = "embeddings"
+    MODELS = "models"
+    COUNT_TOKENS = "count_tokens"
+    OTHER = "other"
+
+
+class Usage:
+    """What a server says that a call cost, in tokens."""
+
+    __slots__ = ("cache_creation", "cached_input", "incoming", "outgoing", "reasoning")
+
+    def __init__(
+        self,
+        incoming: int = 0,
+        outgoing: int = 0,
+        *,
+        cached_input: int = 0,
+        cache_creation: int = 0,
+        reasoning: int = 0,
+    ) -> None:
+        self.incoming = max(incoming, 0)
+        """All of the input."""
+        self.outgoing = max(outgoing, 0)
+        """All of the output, reasoning and calls of tools included."""
+        self.cached_input = min(max(cached_input, 0), self.incoming)
+        """The part of the input that was read from a cache."""
+        self.cache_creation = min(max(cache_creation, 0), self.incoming - self.cached_input)
+        """The part of the input that was written to a cache."""
+        self.reasoning = min(max(reasoning, 0), self.outgoing)
+
+
+class StreamEnd:
+    """How an event stream ended."""
+
+    __slots__ = ("complete", "failed", "usage", "usage_partial")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.usage_partial = False
+        """Usage speaks of the input alone: the stream ended before it told of its output."""
+        self.complete = False
+        """It had the end that its API promises."""
+        self.failed = False
+        """It ended with an error: servers report a failure after the head so."""
+
+
+class Stream:
+    """One event stream of an API: its first events as they come, its last ones when it is over."""
+
+    __slots__ = ()
+
+    def output_chars(self, data: bytes) -> int:
+        """How many characters of model output an event carries: text, reasoning, arguments of
+        tools.
+
+        None of it is 0: an event that only opens a stream, a role, a ping, an end, an error. One
+        that can't be read is taken for a token.
+        """
+        return CHARS_PER_TOKEN
+
+    def is_output(self, data: bytes) -> bool:
+        """Whether an event carries model output; asked of each until the first that does."""
+        return self.output_chars(data) > 0
+
+    def end(self, watcher: Watcher) -> StreamEnd:
+        """Learn from a stream's last events how it ended."""
+        return StreamEnd()
+
+    def estimate(self, watcher: Watcher) -> int:
+        """Output tokens of a stream that said nothing of usage, from the number of its events and
+        the length of the last ones."""
+        if not watcher.begun:
+            return 0
+        chars = [self.output_chars(data) for data in watcher.last(-1)]
+        told = [count for count in chars if count]
+        events = watcher.events - watcher.opening - (len(chars) - len(told))
+        mean = sum(told) / len(told) if told else 0.0
+        per_event = mean / CHARS_PER_TOKEN if mean >= BATCHED_CHARS else 1.0
+        return max(round(events * per_event), 1)
+
+
+class Dialect:
+    """One operation of one API; this one of an API that is not known."""
+
+    __slots__ = ("asks_model", "charged", "operation", "read", "streamed")
+
+    def __init__(
+        self,
+        operation: Operation,
+        *,
+        read: bool = False,
+        streamed: bool = False,
+        charged: bool = False,
+        asks_model: bool = False,
+    ) -> None:
+        self.operation: Final = operation
+        self.read: Final = read
+        """The request's body is read, so that its model is known and can be changed."""
+        self.streamed: Final = streamed
+        """It can answer with an event stream of this API."""
+        self.charged: Final = charged
+        """Its answers cost tokens."""
+        self.asks_model: Final = asks_model
+        """It may make a model work: it counts as demand and can be blocked."""
+
+    def must_ask_usage(self, call: Call) -> bool:
+        """Whether a call's stream tells of its usage only if it is asked to, and it is not."""
+        return False
+
+    def is_usage_only(self, data: bytes) -> bool:
+        """Whether an event is the extra one that was asked for."""
+        return False
+
+    def rewrite(self, body: bytes, call: Call, model: str | None, ask_usage: bool) -> bytes:
+        """The body with another model (None: the same) and, if asked, with usage asked for."""
+        if model is None or model == call.model:
+            return body
+        return replace_values(body, {"model": msgspec.json.encode(model)})
+
+    def stream(self) -> Stream:
+        """What listens to one answer of this operation."""
+        return Stream()
+
+    def usage(self, answer: PlainAnswer) -> Usage | None:
+        """What a plain answer says about usage; None if nothing that can be read."""
+        return None
+
+    def estimate(self, answer: PlainAnswer) -> int:
+        """Output tokens of a plain answer that says nothing of usage, from the length of its
+        texts."""
+        return 0
+
+    def error_body(self, status: int, message: str, code: str) -> bytes:
+        """An error of ours as clients of this API expect one; unknown ones get OpenAI's shape."""
+        kind = _ERROR_KINDS.get(status, "server_error" if status >= 500 else "")
+        kind = kind or "invalid_request_error"
+        error = {"message": message, "type": kind, "param": None, "code": code}
+        return msgspec.json.encode({"error": error})
+
+
+_ERROR_KINDS: Final = {429: "insufficient_quota"}
+
+_call: Final = msgspec.json.Decoder(Call)
+
+
+def parse_call(body: bytes) -> Call | None:
+    """Read a request's body; None if it isn't a JSON object with fields of the right kind."""
+    try:
+        return _call.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def text_chars(value: object) -> int:
+    """Characters in all the strings of a JSON value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(text_chars(inner) for inner in value.values())
+    if isinstance(value, list):
+        return sum(text_chars(inner) for inner in value)
+    return 0
