@@ -168,9 +168,11 @@ class Exchange:
                 body = dialect.rewrite(body, call, route.rewrite, self._take_usage)
         upstream = self._upstream
         assert upstream is not None
-        lines = [b"%b %b%b HTTP/1.1" % (request.method, upstream.prefix, request.target)]
-        host = upstream.authority if route.upstream or request.host is None else request.host
-        lines.append(b"host: " + host)
+        lines = [b"%b %b HTTP/1.1" % (request.method, upstream.target_of(request.target))]
+        host = None if route.upstream or upstream.own_host else request.host
+        lines.append(b"host: " + (upstream.authority if host is None else host))
+        if upstream.proxy_line:
+            lines.append(upstream.proxy_line)
         lines += request.forward
         if call is None:
             lines += request.accept_encoding

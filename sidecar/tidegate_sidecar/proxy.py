@@ -9,6 +9,7 @@ from typing import Final, cast
 
 from tidegate_sidecar.admit import active_model
 from tidegate_sidecar.client import QUIET_REAL_S, ClientConnection
+from tidegate_sidecar.dial import Dialer
 from tidegate_sidecar.exchange import Exchange
 from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.upstream import Upstream
@@ -27,9 +28,16 @@ class Proxy:
     """Takes clients' connections; ``loop.create_server(proxy.client, ...)``."""
 
     def __init__(
-        self, *, local_upstream: str, clock: Clock, meter: Meter, loop: asyncio.AbstractEventLoop
+        self,
+        *,
+        local_upstream: str,
+        clock: Clock,
+        meter: Meter,
+        loop: asyncio.AbstractEventLoop,
+        dialer: Dialer | None = None,
     ) -> None:
-        """``local_upstream``: ``http://host:port`` of the model server in this pod."""
+        """``local_upstream``: base URL of the model server in this pod; without a dialer
+        upstreams are reached directly. Raises ValueError for a base URL that is none."""
         self.clock = clock
         self.meter = meter
         self.loop = loop
@@ -41,7 +49,9 @@ class Proxy:
         self.turn = 0
         """Number of the next request that an order with probes applies to."""
         self._local = local_upstream
-        self._upstreams = {local_upstream: Upstream(local_upstream, loop)}
+        self._dialer = dialer or Dialer()
+        self._upstreams: dict[str, Upstream] = {}
+        self.upstream_for(local_upstream)
         self._interval_s = FAST_SWEEP_REAL_S if clock.speed > 1 else SWEEP_REAL_S
         self._slow_sweep_at = clock.monotonic()
         self._timer: asyncio.TimerHandle | None = loop.call_later(self._interval_s, self._sweep)
@@ -96,7 +106,7 @@ class Proxy:
         url = url or self._local
         upstream = self._upstreams.get(url)
         if upstream is None:
-            upstream = self._upstreams[url] = Upstream(url, self.loop)
+            upstream = self._upstreams[url] = Upstream(url, self.loop, self._dialer)
         return upstream
 
     def _sweep(self) -> None:

@@ -12,9 +12,11 @@ import signal
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, cast
+from urllib.request import getproxies
 
 from tidegate_sidecar.admin import Doors, open_doors
 from tidegate_sidecar.agent import ConfigAgent, FileAgent, HubAgent
+from tidegate_sidecar.dial import Dialer
 from tidegate_sidecar.inforce import ConfigInForce
 from tidegate_sidecar.leave import Leaving, Told
 from tidegate_sidecar.logs import Log, Uncaught
@@ -56,9 +58,7 @@ class _Sidecar:
         self._boot = secrets.token_hex(8)
         self._loop = asyncio.get_running_loop()
         self._meter = Meter()
-        self._proxy = Proxy(
-            local_upstream=settings.upstream, clock=clock, meter=self._meter, loop=self._loop
-        )
+        self._proxy = _proxy(settings, clock, self._meter, self._loop)
         self._in_force = ConfigInForce(
             apply=self._apply,
             failed=self._meter.failures,
@@ -177,6 +177,18 @@ class _Sidecar:
             config_state=self._in_force.state,
             config_error=self._in_force.error,
         )
+
+
+def _proxy(
+    settings: SidecarSettings, clock: Clock, meter: Meter, loop: asyncio.AbstractEventLoop
+) -> Proxy:
+    dialer = Dialer(getproxies(), ca=settings.upstream_ca)
+    try:
+        return Proxy(
+            local_upstream=settings.upstream, clock=clock, meter=meter, loop=loop, dialer=dialer
+        )
+    except ValueError as error:
+        raise InvalidSettingError(str(error)) from error
 
 
 async def _first(*ways: Coroutine[Any, Any, object]) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
-from urllib.parse import SplitResult, urlsplit
 
+from tidegate_wire.base_url import BaseUrl
 from tidegate_wire.names import PORT_ADMIN, PORT_INBOUND
 
 PREFIX = "TIDEGATE_"
@@ -48,7 +48,9 @@ class SidecarSettings:
 
     listen: Address = LISTEN
     upstream: str = "http://127.0.0.1:8000"
-    """The model server in this pod: ``http://host:port``."""
+    """The model server in this pod, as a base URL."""
+    upstream_ca: str = ""
+    """PEM; authorities whose word on an upstream's certificate is taken beside the system's."""
     admin: Address = ADMIN
     hub_url: str = ""
     """Where the config comes from; empty: from ``config_file``, or from nowhere (everything
@@ -111,27 +113,25 @@ def _address(source: str, raw: str) -> Address:
     return Address(host, int(port))
 
 
-def _split(source: str, raw: str, schemes: tuple[str, ...]) -> SplitResult:
-    rule = " or ".join(f"{scheme}://HOST:PORT" for scheme in schemes)
-    try:
-        url = urlsplit(raw)
-        bad = url.scheme not in schemes or not url.hostname or url.port == 0
-    except ValueError:
-        bad = True
-    if bad or url.query or url.fragment or "@" in url.netloc or url.path.strip("/"):
-        raise InvalidSettingError(f"{source} must be {rule} and nothing more, was: {raw!r}")
-    return url
-
-
 def _upstream_url(source: str, raw: str) -> str:
-    url = _split(source, raw, ("http",))
-    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-    return f"http://{host}:{url.port or 80}"
+    try:
+        return str(BaseUrl.read(raw))
+    except ValueError as error:
+        raise InvalidSettingError(f"{source} {error}, was: {raw!r}") from error
 
 
 def _hub_url(source: str, raw: str) -> str:
-    url = _split(source, raw, ("https", "http"))
-    return f"{url.scheme}://{url.netloc}"
+    try:
+        url = BaseUrl.read(raw)
+        bad = bool(url.path)
+    except ValueError:
+        bad = True
+    if bad:
+        raise InvalidSettingError(
+            f"{source} must be https://HOST:PORT or http://HOST:PORT and nothing more, "
+            f"was: {raw!r}"
+        )
+    return str(url)
 
 
 def _pem(source: str, raw: str) -> str:
@@ -172,6 +172,7 @@ def _path(source: str, raw: str) -> Path:
 _READERS: Mapping[str, Callable[[str, str], Any]] = {
     "listen": _address,
     "upstream": _upstream_url,
+    "upstream_ca": _pem,
     "admin": _address,
     "hub_url": _hub_url,
     "hub_ca": _pem,

@@ -6,13 +6,16 @@ again.
 """
 
 import asyncio
+import re
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final
 
 from tidegate_sidecar import h1
 from tidegate_sidecar.body import UNTIL_CLOSE, Body, response_body
+from tidegate_sidecar.dial import Dialer, UnreachableError
 from tidegate_sidecar.h1 import BadMessageError, HeadReader, ResponseHead
+from tidegate_wire.base_url import BaseUrl
 from tidegate_wire.names import Refusal
 
 if TYPE_CHECKING:
@@ -23,23 +26,50 @@ MAX_IDLE: Final = 512
 IDLE_S: Final = 60.0
 """How long an idle connection is kept; servers close theirs after 5 s (uvicorn) to 75 (nginx)."""
 
+_VERSION: Final = re.compile(rb"(?:^|/)v[0-9][0-9a-z]*(?:/|$)")
+_ENDS_SEGMENT: Final = (b"", b"/", b"?")
+
 
 class Upstream:
     """One model server, and the idle connections to it, last used first."""
 
-    def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise ValueError(f"upstream must be http://host:port, was: {url!r}")
-        self.url = url
-        self.host = parts.hostname
-        self.port = parts.port or 80
-        self.authority = parts.netloc.rpartition("@")[2].encode()
-        self.prefix = parts.path.rstrip("/").encode()
-        """Goes before the path of each request."""
+    def __init__(self, url: str, loop: asyncio.AbstractEventLoop, dialer: Dialer) -> None:
+        """Raises ValueError for a URL, or a proxy on the way, that can't be understood."""
+        try:
+            base = BaseUrl.read(url)
+        except ValueError as error:
+            raise ValueError(f"upstream {error}, was: {url!r}") from error
+        proxy = dialer.proxy_for(base)
+        self.authority = base.authority.encode()
+        self.own_host = base.tls or proxy is not None
+        """It is asked under its own name, and never under the one that the client called."""
+        self.proxy_line = b""
+        """Header line for the proxy that reads our requests; empty: none does."""
+        self._prefix = base.path.encode()
+        self._has_version = _VERSION.search(self._prefix) is not None
+        if proxy is not None and not base.tls:
+            self._prefix = b"http://%b%b" % (self.authority, self._prefix)
+            if proxy.authorization:
+                self.proxy_line = b"proxy-authorization: " + proxy.authorization
+        self._base = base
+        self._proxy = proxy
+        self._dialer = dialer
         self._loop = loop
         self._idle: list[UpstreamConnection] = []
         self._connecting: set[asyncio.Task[None]] = set()
+
+    def target_of(self, target: bytes) -> bytes:
+        """What is asked for here where a client asked for ``target``.
+
+        The upstream's path goes before it; where that names a version of its own
+        (``/openai/v1``, ``/v1beta/openai``, ``/api/v4``), in place of the client's ``/v1``, as
+        the base URL of a client would.
+        """
+        if not self._prefix:
+            return target
+        if self._has_version and target[:3] == b"/v1" and target[3:4] in _ENDS_SEGMENT:
+            target = target[3:]
+        return self._prefix + target
 
     def serve(self, exchange: "Exchange", *, fresh: bool = False) -> None:
         """Send the exchange's request on an idle connection, or on a new one."""
@@ -54,19 +84,18 @@ class Upstream:
         exchange.connecting.add_done_callback(self._connecting.discard)
 
     async def _connect(self, exchange: "Exchange") -> None:
+        make: Callable[[], UpstreamConnection] = partial(UpstreamConnection, self)
         try:
-            # By its methods alone a protocol: compiled, it could not have asyncio's for a base.
-            make: Any = partial(UpstreamConnection, self)
-            _, made = await self._loop.create_connection(make, self.host, self.port)
-        except (OSError, UnicodeError) as error:  # the latter for what can't be a host name
+            connection = await self._dialer.connect(make, self._base, self._proxy)
+        except UnreachableError as error:
             exchange.connecting = None
-            why = getattr(error, "strerror", None) or error
-            exchange.fail(Refusal.CONNECT, f"can't be reached: {why}")
+            exchange.fail(Refusal.CONNECT, f"can't be reached: {error}")
             return
         exchange.connecting = None
-        connection: UpstreamConnection = made
         if exchange.over:
             self.keep(connection)
+        elif not connection.usable:  # nobody would hear of its end any more
+            exchange.fail(Refusal.RESET, "closed the connection without an answer")
         else:
             connection.send(exchange)
 

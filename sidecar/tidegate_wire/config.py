@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+from tidegate_wire import base_url
+
 SCHEMA_VERSION = 1
 
 
@@ -41,7 +43,8 @@ class Model:
 
     name: str
     upstream: str = ""
-    """``http://host:port``; empty means the model server in this pod."""
+    """Base URL (``base_url``); empty means where requests go without a policy: the model server
+    in this pod, or what the outbound way was set up with."""
     input_price_per_mtok: float = 0.0
     """Price of a million input tokens, in the policy's currency."""
     output_price_per_mtok: float = 0.0
@@ -212,7 +215,7 @@ def _read_model(raw: _Reader) -> Model:
 
 
 def _upstream(value: str) -> str:
-    return "" if not value or value.startswith("http://") else "must start with http://"
+    return base_url.problem(value) if value else ""
 
 
 def _read_order(raw: _Reader) -> Order:

@@ -152,16 +152,16 @@ BAD = (
         "with it; without one: llama-8b",
     ),
     Bad(
-        "an upstream has a path",
-        lambda s: s["models"][1].update(upstream="http://llama-8b/v1"),
+        "an upstream has a query",
+        lambda s: s["models"][1].update(upstream="https://llama-8b/v1?key=1"),
         "spec.models[1].upstream",
-        'Invalid value: "http://llama-8b/v1": spec.models[1].upstream in body should match',
+        'Invalid value: "https://llama-8b/v1?key=1": spec.models[1].upstream in body should match',
     ),
     Bad(
-        "an upstream speaks TLS",
-        lambda s: s["models"][1].update(upstream="https://llama-8b"),
+        "an upstream speaks another protocol",
+        lambda s: s["models"][1].update(upstream="grpc://llama-8b"),
         "spec.models[1].upstream",
-        'Invalid value: "https://llama-8b": spec.models[1].upstream in body should match',
+        'Invalid value: "grpc://llama-8b": spec.models[1].upstream in body should match',
     ),
     Bad(
         "a price is no number",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import h11
 
+from tidegate_sidecar.dial import Dialer
 from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.proxy import Proxy
 from tidegate_wire.clock import Clock
@@ -125,12 +126,22 @@ class Stand:
 
 @asynccontextmanager
 async def proxied(
-    script: Script, config: SidecarConfig | None = None, *, speed: float = 1.0
+    script: Script,
+    config: SidecarConfig | None = None,
+    *,
+    speed: float = 1.0,
+    dialer: Dialer | None = None,
 ) -> AsyncIterator[Stand]:
     loop = asyncio.get_running_loop()
     meter = Meter()
     async with serving(script) as upstream:
-        proxy = Proxy(local_upstream=upstream.url, clock=Clock(speed), meter=meter, loop=loop)
+        proxy = Proxy(
+            local_upstream=upstream.url,
+            clock=Clock(speed),
+            meter=meter,
+            loop=loop,
+            dialer=dialer,
+        )
         if config is not None:
             proxy.configure(config)
         server = await loop.create_server(proxy.client, "127.0.0.1", 0)

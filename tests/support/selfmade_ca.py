@@ -1,4 +1,4 @@
-"""A certificate authority made on the spot, and a server certificate of its for 127.0.0.1."""
+"""A certificate authority made on the spot, and a server certificate of its."""
 
 import datetime as dt
 import ipaddress
@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+HOUR = dt.timedelta(hours=1)
+
 
 @dataclass(frozen=True)
 class SelfMade:
@@ -20,7 +22,10 @@ class SelfMade:
     server: ssl.SSLContext
 
 
-def make(folder: Path) -> SelfMade:
+def make(folder: Path, *names: str, ends_in: dt.timedelta = HOUR) -> SelfMade:
+    """``names`` are whom the server's certificate is for (none: 127.0.0.1); it ends in
+    ``ends_in``, perhaps ago.
+    """
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name = _name("test CA")
     ca = (
@@ -28,10 +33,10 @@ def make(folder: Path) -> SelfMade:
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    alternatives = [_alternative(name) for name in names or ("127.0.0.1",)]
     leaf = (
-        _builder(_name("hub"), ca_name, key)
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        _builder(_name("hub"), ca_name, key, ends_in)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
     file = folder / "server.pem"
@@ -52,8 +57,18 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    ends_in: dt.timedelta = HOUR,
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
@@ -62,6 +77,6 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + ends_in)
     )

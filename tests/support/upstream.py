@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -132,9 +133,9 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> C
 
 
 @asynccontextmanager
-async def serving(script: Script) -> AsyncIterator[Upstream]:
+async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
     upstream = Upstream(script)
-    server = await asyncio.start_server(upstream._serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(upstream._serve, "127.0.0.1", 0, ssl=tls)
     upstream.port = server.sockets[0].getsockname()[1]
     try:
         yield upstream

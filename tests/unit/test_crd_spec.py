@@ -227,9 +227,9 @@ def test_the_least_policy_has_the_schemas_defaults() -> None:
             id="a fallback in the same pod",
         ),
         pytest.param(
-            {"models__1__upstream": "https://api.example.com/v1"},
-            "spec.models[1].upstream must be like http://host:port, "
-            "was: https://api.example.com/v1",
+            {"models__1__upstream": "https://api.example.com:0/v1"},
+            "spec.models[1].upstream must be like http://host:8000 or https://host/path, "
+            "was: https://api.example.com:0/v1",
             id="an upstream that is no plain base URL",
         ),
         pytest.param(

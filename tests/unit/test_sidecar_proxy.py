@@ -445,7 +445,7 @@ async def test_a_new_config_holds_for_the_next_request() -> None:
 
 async def test_an_upstream_that_cant_be_understood_replaces_nothing() -> None:
     async with proxied(like_a_server, SidecarConfig(models=(Model(name="big"),))) as stand:
-        with pytest.raises(ValueError, match="upstream must be http"):
+        with pytest.raises(ValueError, match="upstream must be like http:"):
             stand.proxy.configure(SidecarConfig(models=(Model(name="x", upstream="http://"),)))
         assert stand.proxy.config.models[0].name == "big"
 

@@ -85,22 +85,18 @@ BAD = {
     "an upstream without scheme": (
         {},
         {"upstream": "127.0.0.1:8000"},
-        "--upstream must be http://HOST:PORT and nothing more, was: '127.0.0.1:8000'",
+        "--upstream must be like http://host:8000 or https://host/path, was: '127.0.0.1:8000'",
     ),
-    "an upstream that wants TLS": (
-        {"TIDEGATE_UPSTREAM": "https://model:8000"},
+    "an upstream with a query, which would be forgotten": (
+        {"TIDEGATE_UPSTREAM": "https://model/v1?key=1"},
         {},
-        "TIDEGATE_UPSTREAM must be http://HOST:PORT and nothing more, was: 'https://model:8000'",
-    ),
-    "an upstream with a path, which would be forgotten": (
-        {},
-        {"upstream": "http://model:8000/v1"},
-        "--upstream must be http://HOST:PORT and nothing more, was: 'http://model:8000/v1'",
+        "TIDEGATE_UPSTREAM must be like http://host:8000 or https://host/path, "
+        "was: 'https://model/v1?key=1'",
     ),
     "an upstream whose port is text": (
         {},
         {"upstream": "http://model:http"},
-        "--upstream must be http://HOST:PORT and nothing more, was: 'http://model:http'",
+        "--upstream must be like http://host:8000 or https://host/path, was: 'http://model:http'",
     ),
     "a hub by another protocol": (
         HUB | {"TIDEGATE_HUB_URL": "grpc://hub:1"},

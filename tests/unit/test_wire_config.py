@@ -65,7 +65,8 @@ def test_a_field_from_a_newer_operator_is_left_alone() -> None:
         ),
         pytest.param(
             lambda b: b["models"][1].update(upstream="ftp://x"),
-            r"config.models\[1\].upstream must start with http://, was: 'ftp://x'",
+            r"config.models\[1\].upstream must be like http://host:8000 or https://host/path, "
+            r"was: 'ftp://x'",
             id="an upstream we cannot speak to",
         ),
         pytest.param(

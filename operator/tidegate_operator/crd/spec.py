@@ -23,6 +23,7 @@ from tidegate_operator.decide.words import (
     Scope,
     Trigger,
 )
+from tidegate_wire import base_url
 from tidegate_wire.config import Model, Timeouts
 
 __all__ = ["InvalidSpecError", "PolicySpec", "TargetRef", "read_spec", "read_target"]
@@ -162,9 +163,8 @@ def _read_models(spec: Fields) -> tuple[Model, ...]:
 
 def _read_upstream(item: Fields) -> str:
     upstream = item.text("upstream", "")
-    host = upstream.removeprefix("http://")
-    if upstream and (host == upstream or not host or "/" in host or " " in host):
-        raise item.fault("upstream", f"must be like http://host:port, was: {upstream:.80}")
+    if upstream and (problem := base_url.problem(upstream)):
+        raise item.fault("upstream", f"{problem}, was: {upstream:.80}")
     return upstream
 
 
