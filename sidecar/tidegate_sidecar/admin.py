@@ -4,7 +4,8 @@ Law: nothing here touches a request of the data path, and nothing here waits for
 upstream. Alive means that the loop turns; ready means that traffic is welcome.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
@@ -13,7 +14,26 @@ from tidegate_sidecar.settings import Address
 from tidegate_wire.names import PATH_STATS
 from tidegate_wire.stats import SidecarStats
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Whether an ``Accept`` header prefers OpenMetrics 1.0 to the older text format, which is what
+    a browser and ``curl`` get."""
+    quality = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
+    for choice in accept.lower().split(","):
+        kind, *words = (word.strip() for word in choice.split(";"))
+        options = dict(word.split("=", 1) for word in words if "=" in word)
+        other_version = kind != "text/plain" and options.get("version", "1.0.0") != "1.0.0"
+        if kind not in quality or other_version:
+            continue
+        try:
+            quality[kind] = max(quality[kind], float(options.get("q", 1)))
+        except ValueError:
+            continue  # as if it were not there (RFC 9110, 12.4.2, knows numbers only)
+    openmetrics, text = quality.values()
+    return openmetrics > 0 and openmetrics >= text
 
 
 class Doors:
@@ -22,12 +42,13 @@ class Doors:
     def __init__(
         self,
         *,
-        render: Callable[[], bytes],
+        metrics: Callable[[bool], Iterator[str]],
         stats: Callable[[], SidecarStats],
         told: Told,
         leaving: Leaving,
     ) -> None:
-        self._render = render
+        """``metrics`` gives the page for Prometheus in pieces; true asks for OpenMetrics."""
+        self._pieces = metrics
         self._stats = stats
         self._told = told
         self._leaving = leaving
@@ -49,8 +70,17 @@ class Doors:
         )
         return app
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._render(), headers={"Content-Type": METRICS_TYPE})
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
+        kind = OPENMETRICS_TYPE if openmetrics else TEXT_TYPE
+        answer = web.StreamResponse(headers={"Content-Type": kind, "Vary": "Accept"})
+        await answer.prepare(request)
+        if request.method != "HEAD":
+            for piece in self._pieces(openmetrics):
+                await answer.write(piece.encode())
+                await asyncio.sleep(0)  # let the streams have their turn
+        await answer.write_eof()
+        return answer
 
     async def _tell(self, request: web.Request) -> web.Response:
         stats = self._stats()

@@ -17,6 +17,7 @@ from tidegate_sidecar.dialect.schema import Call
 from tidegate_sidecar.dialect.shape import Dialect, parse_call
 from tidegate_sidecar.h1 import RequestHead, ResponseHead
 from tidegate_sidecar.measure import Measurement
+from tidegate_sidecar.trace import sampled_trace
 from tidegate_wire.config import SidecarConfig
 from tidegate_wire.names import Outcome, Refusal
 
@@ -374,4 +375,7 @@ class Exchange:
         duration_s = self._proxy.clock.monotonic() - self._started
         first_at = self._first_at
         ttft_s = None if first_at is None else first_at - self._started
-        self._measurement.close(outcome, duration_s, ttft_s)
+        trace = None
+        if self.request.traceparent:
+            trace = sampled_trace(self.request.traceparent, self._proxy.clock.now())
+        self._measurement.close(outcome, duration_s, ttft_s, trace)

@@ -22,6 +22,7 @@ CONTENT_TYPE: Final = 7
 HOST: Final = 8
 CONTENT_ENCODING: Final = 9
 ACCEPT_ENCODING: Final = 10
+TRACEPARENT: Final = 11
 
 MAX_HEAD_BYTES: Final = 65536
 """Precedents: nginx 32 KiB, Envoy 60 KiB, h11 16 KiB; long bearer tokens and trace baggage have to
@@ -55,6 +56,7 @@ _KINDS: Final = {
     b"accept-encoding": ACCEPT_ENCODING,
     b"expect": EXPECT,
     b"host": HOST,
+    b"traceparent": TRACEPARENT,
     b"authorization": SECRET,
     b"cookie": SECRET,
     b"set-cookie": SECRET,
@@ -105,9 +107,9 @@ def check_line(line: bytes) -> Header:
     if value.translate(None, _TEXT):
         raise BadMessageError(400, "header value must not hold control characters")
     header = Header(known.kind, known.name, value.strip(b" \t"))
-    # Lengths differ from message to message and secrets should not outlive theirs: neither is
-    # worth keeping.
-    if header.kind not in (CONTENT_LENGTH, SECRET) and len(line) <= _MEMO_LINE_BYTES:
+    # Lengths and traces differ from message to message and secrets should not outlive theirs: none
+    # is worth keeping.
+    if header.kind not in (CONTENT_LENGTH, SECRET, TRACEPARENT) and len(line) <= _MEMO_LINE_BYTES:
         if len(_checked) >= _MEMO_LINES:
             _checked.clear()
         _checked[line] = header
@@ -141,6 +143,7 @@ class Head:
         "http11",
         "keep_alive",
         "lines",
+        "traceparent",
     )
 
     def __init__(self, lines: list[bytes], http11: bool) -> None:
@@ -160,6 +163,8 @@ class Head:
         """A content-encoding other than identity."""
         self.expect = b""
         self.host: bytes | None = None
+        self.traceparent = b""
+        """Empty: not given. Two are joined, as any two of a name may be (RFC 9110, 5.3)."""
         self.connection: list[bytes] = []
         """Options of Connection headers, but close and keep-alive: names of headers that end
         here."""
@@ -212,6 +217,10 @@ class Head:
             self._note_connection(value)
         elif kind == ACCEPT_ENCODING:
             self.accept_encoding.append(line)
+        elif kind == TRACEPARENT:
+            before = self.traceparent
+            self.traceparent = before + b", " + value if before else value
+            self.forward.append(line)
         elif kind == EXPECT:
             self.expect = value.lower()
 

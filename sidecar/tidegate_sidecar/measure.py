@@ -11,6 +11,7 @@ from tidegate_sidecar.dialect.answer import PlainAnswer
 from tidegate_sidecar.dialect.shape import CHARS_PER_TOKEN, Dialect, Stream, StreamEnd, Usage
 from tidegate_sidecar.meter import Meter, Series, Tokens
 from tidegate_sidecar.sse import EventFilter, Watcher
+from tidegate_sidecar.trace import Trace
 from tidegate_wire.names import Outcome
 
 FAILURE: Final = "measure"
@@ -111,11 +112,17 @@ class Measurement:
             return Outcome.SERVER_ERROR
         return Outcome.OK if end.complete else Outcome.BROKEN
 
-    def close(self, outcome: Outcome, duration_s: float, ttft_s: float | None) -> None:
+    def close(
+        self,
+        outcome: Outcome,
+        duration_s: float,
+        ttft_s: float | None,
+        trace: Trace | None = None,
+    ) -> None:
         """Close the books."""
         try:
             if self._series is None:
-                self._meter.passed(self._dialect.operation, duration_s)
+                self._meter.passed(self._dialect.operation, duration_s, trace)
                 return
             self._meter.ended(
                 self._series,
@@ -124,6 +131,7 @@ class Measurement:
                 duration_s,
                 ttft_s=ttft_s,
                 tokens=self._tokens(outcome),
+                trace=trace,
             )
         except Exception:  # noqa: BLE001 - the law of this file
             self._meter.failures(FAILURE)

@@ -17,6 +17,7 @@ from urllib.request import getproxies
 from tidegate_sidecar.admin import Doors, open_doors
 from tidegate_sidecar.agent import ConfigAgent, FileAgent, HubAgent
 from tidegate_sidecar.dial import Dialer
+from tidegate_sidecar.exposition import exposition
 from tidegate_sidecar.inforce import ConfigInForce
 from tidegate_sidecar.leave import Leaving, Told
 from tidegate_sidecar.logs import Log, Uncaught
@@ -94,7 +95,10 @@ class _Sidecar:
             linger_s=settings.linger_s,
         )
         doors = Doors(
-            render=self._meter.render, stats=self._stats, told=self._told, leaving=self._leaving
+            metrics=lambda openmetrics: exposition(self._meter, openmetrics=openmetrics),
+            stats=self._stats,
+            told=self._told,
+            leaving=self._leaving,
         )
         try:
             runner, admin = await open_doors(doors, settings.admin)

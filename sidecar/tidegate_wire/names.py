@@ -113,6 +113,8 @@ class Metric(StrEnum):
     REFUSED = "tidegate_refused_total"
     IN_FLIGHT = "tidegate_requests_in_flight"
     TOKENS = "tidegate_tokens_total"
+    TOKEN_PARTS = "tidegate_token_parts_total"
+    """Of ``TOKENS``, and apart from it, since whoever adds up a metric's rows counts each once."""
     COST = "tidegate_cost_total"
     LABEL_OVERFLOW = "tidegate_label_overflow_total"
     SIDECAR_FAILURES = "tidegate_sidecar_failures_total"

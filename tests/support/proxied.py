@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import h11
 
 from tidegate_sidecar.dial import Dialer
+from tidegate_sidecar.exposition import exposition
 from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.proxy import Proxy
 from tidegate_wire.clock import Clock
@@ -109,7 +110,7 @@ class Stand:
     @property
     def told(self) -> list[str]:
         """The lines of ``/metrics``."""
-        return self.meter.render().decode().splitlines()
+        return "".join(exposition(self.meter, openmetrics=False)).splitlines()
 
     @property
     def series(self) -> Series:

@@ -1,7 +1,7 @@
 """The machine doors, and the way out that they show."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,7 @@ class Sidecar:
         self.listening = True
         self.lines: list[tuple[str, dict[str, Any]]] = []
         self.now = SidecarStats(pod_uid="uid", boot="b1")
+        self.page: Callable[[bool], Iterator[str]] = self._short_page
         self.told = Told(lambda: self.now)
         self.leaving = Leaving(
             proxy=self,
@@ -40,11 +41,15 @@ class Sidecar:
             linger_s=linger_s,
         )
         self.doors = Doors(
-            render=lambda: b"# TYPE x counter\nx 1\n",
+            metrics=lambda openmetrics: self.page(openmetrics),
             stats=lambda: self.now,
             told=self.told,
             leaving=self.leaving,
         )
+
+    def _short_page(self, openmetrics: bool) -> Iterator[str]:
+        yield "# TYPE x counter\n"
+        yield "x_total 1\n# EOF\n" if openmetrics else "x 1\n"
 
     def run(self, requests: int) -> None:
         """So many requests are running now, each on its connection."""
@@ -73,8 +78,10 @@ class Caller:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def __call__(self, method: str, path: str) -> tuple[int, bytes, str]:
-        async with self._session.request(method, path) as answer:
+    async def __call__(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes, str]:
+        async with self._session.request(method, path, headers=headers) as answer:
             return answer.status, await answer.read(), answer.headers.get("Content-Type", "")
 
 
@@ -91,12 +98,74 @@ async def ask(sidecar: Sidecar) -> AsyncIterator[Caller]:
     await runner.cleanup()
 
 
-async def test_metrics_are_the_text_that_prometheus_reads(ask: Caller) -> None:
-    assert await ask("GET", "/metrics") == (
-        200,
-        b"# TYPE x counter\nx 1\n",
-        "text/plain; version=0.0.4; charset=utf-8",
-    )
+TEXT = (b"# TYPE x counter\nx 1\n", "text/plain; version=0.0.4; charset=utf-8")
+OPENMETRICS = (
+    b"# TYPE x counter\nx_total 1\n# EOF\n",
+    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "answer"),
+    [
+        pytest.param("", TEXT, id="nobody says what they want"),
+        pytest.param("*/*", TEXT, id="curl"),
+        pytest.param("text/html,application/xhtml+xml,*/*;q=0.8", TEXT, id="a browser"),
+        pytest.param("text/plain;version=0.0.4;q=1,*/*;q=0.1", TEXT, id="Prometheus of old"),
+        pytest.param(
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;"
+            "version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            OPENMETRICS,
+            id="Prometheus 2",
+        ),
+        pytest.param(
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+            "application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;"
+            "escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+            OPENMETRICS,
+            id="Prometheus 3",
+        ),
+        pytest.param("application/openmetrics-text", OPENMETRICS, id="any version of it"),
+        pytest.param(
+            "Application/OpenMetrics-Text ; Version=1.0.0 ; Q=0.9 , text/plain ; q=0.8",
+            OPENMETRICS,
+            id="capitals and spaces",
+        ),
+        pytest.param("application/openmetrics-text;version=0.0.1", TEXT, id="a draft alone"),
+        pytest.param("application/openmetrics-text;version=2.0.0", TEXT, id="a later version"),
+        pytest.param("application/openmetrics-text;q=0", TEXT, id="anything but that"),
+        pytest.param(
+            "application/openmetrics-text;q=0.2,text/plain;q=0.3", TEXT, id="rather the text"
+        ),
+        pytest.param(
+            "application/openmetrics-text;q=much,text/plain;q=0.3", TEXT, id="q is no number"
+        ),
+        pytest.param(";;,=;q=,,application", TEXT, id="nonsense"),
+    ],
+)
+async def test_metrics_come_in_the_format_that_is_asked_for(
+    ask: Caller, accept: str, answer: tuple[bytes, str]
+) -> None:
+    assert await ask("GET", "/metrics", {"Accept": accept}) == (200, *answer)
+    assert await ask("HEAD", "/metrics", {"Accept": accept}) == (200, b"", answer[1])
+
+
+async def test_a_long_page_stops_nobody_else(sidecar: Sidecar, ask: Caller) -> None:
+    """While pieces of a page are made, health is asked and answered."""
+    between = asyncio.Event()
+
+    def pieces(openmetrics: bool) -> Iterator[str]:
+        assert not openmetrics
+        while not between.is_set():
+            yield "x 1\n"
+
+    sidecar.page = pieces
+    page = asyncio.create_task(ask("GET", "/metrics"))
+    async with asyncio.timeout(10):
+        assert (await ask("GET", "/healthz"))[1] == b"ok\n"
+        assert not page.done()
+        between.set()
+        assert (await page)[0] == 200
 
 
 async def test_stats_are_the_wire_contract(ask: Caller, sidecar: Sidecar) -> None:

@@ -6,8 +6,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tidegate_sidecar.admit import Route
 from tidegate_sidecar.dialect.openai import CHAT
 from tidegate_sidecar.dialect.shape import Operation
+from tidegate_sidecar.exposition import exposition
+from tidegate_sidecar.labels import MAX_LABEL_CHARS
 from tidegate_sidecar.measure import Measurement
-from tidegate_sidecar.meter import MAX_LABEL_CHARS, Meter, Tokens
+from tidegate_sidecar.meter import Meter, Tokens
+from tidegate_sidecar.trace import Trace
 from tidegate_wire.config import Model
 from tidegate_wire.names import MAX_LABEL_VALUES, OTHER, ConfigState, Metric, Outcome, Refusal
 from tidegate_wire.stats import SidecarStats
@@ -17,7 +20,8 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 def read(meter: Meter) -> Samples:
     samples: Samples = {}
-    for family in text_string_to_metric_families(meter.render().decode()):
+    text = "".join(exposition(meter, openmetrics=False))
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             key = (sample.name, tuple(sorted(sample.labels.items())))
             assert key not in samples, f"twice: {key}"
@@ -66,7 +70,7 @@ def test_a_stream_is_told_in_all_its_metrics() -> None:
 def test_buckets_are_cumulative_and_those_of_opentelemetry() -> None:
     meter = Meter()
     run(meter)
-    text = meter.render().decode()
+    text = "".join(exposition(meter, openmetrics=False))
     buckets = [
         line.split('le="')[1].split('"')[0]
         for line in text.splitlines()
@@ -207,7 +211,7 @@ class Faulty(Meter):
     def arrived(self, model: str, tenant: str) -> None:  # type: ignore[override]
         raise RuntimeError
 
-    def passed(self, operation: str, duration_s: float) -> None:
+    def passed(self, operation: str, duration_s: float, trace: Trace | None = None) -> None:
         raise RuntimeError
 
 

@@ -1,0 +1,136 @@
+"""The page that Prometheus scrapes: its text format 0.0.4, or OpenMetrics 1.0.
+
+Law: pure, and in pieces, since every stream waits while one is made: a piece takes 0.2 ms, and 200
+models would take 4 ms at once. A row of labels is told as it is at one moment, the page is not.
+There are no ``_created`` lines: Prometheus would keep each as a series of its own.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from tidegate_sidecar.labels import escaped
+from tidegate_sidecar.meter import Meter, Series, Timings
+from tidegate_wire.names import Metric
+
+PIECE_CHARS: Final = 32768
+"""At most, but for the last line: 0.1 to 0.2 ms of work."""
+
+_Family = tuple[Metric, str, str, Iterable[str]]
+"""Name, type, help, and lines; each ends its own line."""
+
+
+def exposition(meter: Meter, *, openmetrics: bool) -> Iterator[str]:
+    """The whole page, piece by piece; the meter may go on counting in between."""
+    piece: list[str] = []
+    size = 0
+    for metric, kind, help_text, lines in _families(meter, openmetrics):
+        piece.append(_head(metric, kind, help_text, openmetrics))
+        for line in lines:
+            piece.append(line)
+            size += len(line)
+            if size >= PIECE_CHARS:
+                yield "".join(piece)
+                piece.clear()
+                size = 0
+    if openmetrics:
+        piece.append("# EOF\n")
+    yield "".join(piece)
+
+
+def _head(metric: Metric, kind: str, help_text: str, openmetrics: bool) -> str:
+    if not openmetrics:
+        # The older format knows no infos, and calls counters by the name of their one sample.
+        kind = "gauge" if kind == "info" else kind
+        return f"# HELP {metric} {help_text}\n# TYPE {metric} {kind}\n"
+    name = metric.removesuffix("_total").removesuffix("_info")
+    unit = f"# UNIT {name} seconds\n" if name.endswith("_seconds") else ""
+    return f"# TYPE {name} {kind}\n{unit}# HELP {name} {help_text}\n"
+
+
+def _families(meter: Meter, openmetrics: bool) -> Iterator[_Family]:
+    series = meter.series()
+    yield Metric.REQUESTS, "counter", "Requests ended, by how they ended.", _requests(series)
+    yield Metric.IN_FLIGHT, "gauge", "Requests let through and not ended.", _in_flight(series)
+    told = "Tokens, as the server reported or we estimated."
+    yield Metric.TOKENS, "counter", told, _tokens(series)
+    told = "Of those, what was cheaper or dearer than the rest; no tokens beside them."
+    yield Metric.TOKEN_PARTS, "counter", told, _token_parts(series)
+    yield Metric.COST, "counter", "Cost in the policy's currency.", _cost(series)
+    yield from _histograms(meter.timings(), openmetrics)
+    for metric, kind, told, label, counts in (
+        (Metric.REFUSED, "counter", "Requests refused by us.", "reason", meter.refusals),
+        (Metric.LABEL_OVERFLOW, "counter", "Requests told as other.", "label", meter.overflows()),
+        (Metric.SIDECAR_FAILURES, "counter", "Our own failures.", "reason", meter.own_failures),
+        (Metric.CONFIG_INFO, "info", "The config in force.", "hash", {meter.config_hash: 1}),
+        (Metric.ACTIVE_MODEL, "info", "Who answers.", "model", {meter.active_model: 1}),
+    ):
+        lines = [f'{metric}{{{label}="{escaped(v)}"}} {n}\n' for v, n in counts.items()]
+        yield metric, kind, told, lines
+
+
+def _histograms(timings: list[Timings], openmetrics: bool) -> Iterator[_Family]:
+    for metric, told, histograms in (
+        (
+            Metric.REQUEST_DURATION,
+            "From the whole request to the end of its answer.",
+            [one.duration for one in timings],
+        ),
+        (
+            Metric.TIME_TO_FIRST_TOKEN,
+            "From the whole request to the first event.",
+            [one.first_token for one in timings],
+        ),
+        (
+            Metric.TIME_PER_OUTPUT_TOKEN,
+            "After the first token, by token.",
+            [one.per_token for one in timings],
+        ),
+        (
+            Metric.TOKEN_USAGE,
+            "Tokens of a request.",
+            [part for one in timings for part in (one.tokens_in, one.tokens_out)],
+        ),
+    ):
+        yield metric, "histogram", told, (one.render(exemplars=openmetrics) for one in histograms)
+
+
+def _requests(series: list[Series]) -> Iterator[str]:
+    for one in series:
+        for outcome, count in list(one.outcomes.items()):
+            yield f'{Metric.REQUESTS}{{{one.labels},outcome="{outcome}"}} {count}\n'
+
+
+def _in_flight(series: list[Series]) -> Iterator[str]:
+    for one in series:
+        yield f"{Metric.IN_FLIGHT}{{{one.labels}}} {one.in_flight}\n"
+
+
+def _tokens(series: list[Series]) -> Iterator[str]:
+    for one in series:
+        for kind, source, count in (
+            ("input", "reported", one.reported_in),
+            ("output", "reported", one.reported_out),
+            ("input", "estimated", one.estimated_in),
+            ("output", "estimated", one.estimated_out),
+        ):
+            if count:
+                yield (
+                    f'{Metric.TOKENS}{{{one.labels},type="{kind}",source="{source}"}} {count}\n'
+                )
+
+
+def _token_parts(series: list[Series]) -> Iterator[str]:
+    for one in series:
+        for part, count in (
+            ("cached_input", one.cached_input),
+            ("cache_creation", one.cache_creation),
+            ("reasoning", one.reasoning),
+        ):
+            if count:
+                yield f'{Metric.TOKEN_PARTS}{{{one.labels},part="{part}"}} {count}\n'
+
+
+def _cost(series: list[Series]) -> Iterator[str]:
+    for one in series:
+        if one.cost:
+            yield f"{Metric.COST}{{{one.labels}}} {one.cost!r}\n"

@@ -1,0 +1,97 @@
+"""Counts by upper bound, and their lines in Prometheus' text formats.
+
+Law: pure; counts only grow. Own lists, since a request costs 1.6 us so and 22 us with
+prometheus_client's ``labels()``, and 600 of its histograms take 85 ms to render.
+"""
+
+from bisect import bisect_left
+from itertools import accumulate
+from typing import Final
+
+from tidegate_sidecar.trace import Trace
+from tidegate_wire.names import Metric
+
+_LABELS: Final = "\0"
+"""Where the labels go in the lines of ``Buckets``: no label holds it (``labels.py``)."""
+
+
+class Buckets:
+    """What all histograms of one metric share: their bounds, and how they are told."""
+
+    __slots__ = ("bounds", "exemplified", "lines")
+
+    def __init__(self, metric: Metric, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        limits = [*(_limit(bound) for bound in bounds), "+Inf"]
+        buckets = [f'{metric}_bucket{{{_LABELS},le="{limit}"}} %d' for limit in limits]
+        ends = [f"{metric}_sum{{{_LABELS}}} %r", f"{metric}_count{{{_LABELS}}} %d", ""]
+        self.lines = "\n".join([*buckets, *ends])
+        self.exemplified = "\n".join([*(bucket + "%s" for bucket in buckets), *ends])
+
+
+class Histogram:
+    """The observations of one row of labels."""
+
+    __slots__ = ("_buckets", "_counts", "_exemplars", "_labels", "_sum")
+
+    def __init__(self, buckets: Buckets, labels: str) -> None:
+        """``labels`` as they are told, without braces."""
+        self._buckets = buckets
+        self._labels = labels.replace("%", "%%")
+        self._counts = [0] * (len(buckets.bounds) + 1)
+        self._sum = 0.0
+        self._exemplars: list[str] | None = None
+        """By bucket the newest one, as it is told; None before the first."""
+
+    def observe(self, value: float, trace: Trace | None = None) -> None:
+        place = bisect_left(self._buckets.bounds, value)
+        self._counts[place] += 1
+        self._sum += value
+        if trace is not None:
+            if self._exemplars is None:
+                self._exemplars = [""] * len(self._counts)
+            self._exemplars[place] = f' # {{trace_id="{trace.id}"}} {value!r} {trace.at:.3f}'
+
+    def render(self, *, exemplars: bool) -> str:
+        """The lines; empty while nothing was observed. Only OpenMetrics knows exemplars."""
+        counts = tuple(accumulate(self._counts))
+        if not counts[-1]:
+            return ""
+        ends = (self._sum, counts[-1])
+        # One format for all lines: four times as fast as one for each.
+        if not exemplars or self._exemplars is None:
+            return self._buckets.lines.replace(_LABELS, self._labels) % (*counts, *ends)
+        pairs = [part for pair in zip(counts, self._exemplars, strict=True) for part in pair]
+        return self._buckets.exemplified.replace(_LABELS, self._labels) % (*pairs, *ends)
+
+
+def _limit(bound: float) -> str:
+    """A bound as Go writes floats, which OpenMetrics asks for: the same in both formats, or one
+    bucket would be two series to whoever scraped it both ways."""
+    if bound < 1e6:
+        return repr(float(bound))
+    digits, exponent = f"{bound:.15e}".split("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{exponent}"
+
+
+DURATION: Final = Buckets(
+    Metric.REQUEST_DURATION,
+    (
+        *(0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92),
+        *(163.84, 327.68),
+    ),
+)
+"""OpenTelemetry's GenAI buckets, and two more for long streams."""
+FIRST_TOKEN: Final = Buckets(
+    Metric.TIME_TO_FIRST_TOKEN,
+    (
+        *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5),
+        *(10.0, 15.0, 20.0, 30.0, 45.0, 60.0),
+    ),
+)
+"""OpenTelemetry's, carried on to 60 s as Envoy AI Gateway does: queues are longer than 10 s."""
+PER_TOKEN: Final = Buckets(
+    Metric.TIME_PER_OUTPUT_TOKEN,
+    (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5),
+)
+TOKENS: Final = Buckets(Metric.TOKEN_USAGE, tuple(4.0**n for n in range(14)))
