@@ -8,6 +8,7 @@ import re
 from typing import Final
 
 from tidegate_sidecar.h1 import (
+    FORWARD,
     MAX_HEAD_BYTES,
     BadMessageError,
     RequestHead,
@@ -16,7 +17,12 @@ from tidegate_sidecar.h1 import (
 )
 
 MAX_CHUNK_LINE_BYTES: Final = 4096
-_CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,15})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED: Final = rb'"(?:[^\x00-\x08\x0a-\x1f\x7f"\\]|\\[^\x00-\x08\x0a-\x1f\x7f])*"'
+# RFC 9112, 7.1 and 7.1.1, without white space around extensions: h11 and llhttp refuse it too.
+_CHUNK: Final = re.compile(
+    rb"([0-9a-fA-F]{1,15})(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED)
+)
 LENGTH: Final = 0
 CHUNKED: Final = 1
 UNTIL_CLOSE: Final = 2
@@ -138,14 +144,20 @@ class Body:
     def _take_size(self, line: bytes) -> None:
         match = _CHUNK.fullmatch(line)
         if match is None:
-            raise BadMessageError(400, "chunk size must be a plain hexadecimal number")
+            raise BadMessageError(
+                400, "chunk size must be hexadecimal, with extensions after ; alone"
+            )
         self.left = int(match.group(1), 16)
         self._state = _DATA if self.left else _TRAILER
         if b";" in line:
             self._clean = False  # an extension is meant for us alone
 
     def _take_trailer(self, line: bytes) -> None:
-        check_line(line)
+        header = check_line(line)
+        if header.kind != FORWARD:
+            # Framing, routing, credentials, the content's kind (RFC 9110, 6.5.1): whoever merges
+            # trailers into the headers would read another message than we did.
+            raise BadMessageError(400, f"{header.name.decode()} must not be a trailer")
         self._clean = False  # the Trailer header ended here, so do its fields
         self._trailer_bytes += len(line)
         if self._trailer_bytes > MAX_HEAD_BYTES:

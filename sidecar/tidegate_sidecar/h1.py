@@ -28,16 +28,27 @@ MAX_HEAD_BYTES: Final = 65536
 """Precedents: nginx 32 KiB, Envoy 60 KiB, h11 16 KiB; long bearer tokens and trace baggage have to
 fit."""
 MAX_HEADER_LINES: Final = 200
+MAX_REQUEST_LINE_BYTES: Final = 32768
+"""RFC 9112, section 3, asks for 8,000 at least; nginx takes 8 KiB, uvicorn 64."""
 
 _TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TEXT: Final = bytes(c for c in range(256) if c == 9 or (c >= 32 and c != 127))
+ANSWER_START: Final = b"HTTP/1."
+_FIRST: Final = _TOKEN + b"\r"
 _REQUEST_LINE: Final = re.compile(
-    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])"
+    # No small letters: servers that fold a method's case would serve what we took for another. No
+    # fragment either, which is not sent (RFC 9110, 4.2.5) and hides the end of a path.
+    rb"([!#$%&'*+\-.^_`|~0-9A-Z]{1,32}) ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])"
 )
 _STATUS_LINE: Final = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?"
 )
-_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?].*)?)")
+# RFC 3986, 3.2.2 and 3.2.3, but that an IP literal's inside is not looked at.
+_HOST: Final = re.compile(
+    rb"(?:\[[0-9A-Za-z:.%\-_~!$&'()*+,;=]+\]|(?:[0-9A-Za-z.\-_~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)"
+    rb"(?::[0-9]{0,5})?"
+)
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?:][^/?]*)((?:[/?].*)?)")
 _EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 _KINDS: Final = {
@@ -107,6 +118,8 @@ def check_line(line: bytes) -> Header:
     if value.translate(None, _TEXT):
         raise BadMessageError(400, "header value must not hold control characters")
     header = Header(known.kind, known.name, value.strip(b" \t"))
+    if header.kind == HOST:
+        _check_host(header.value)
     # Lengths and traces differ from message to message and secrets should not outlive theirs: none
     # is worth keeping.
     if header.kind not in (CONTENT_LENGTH, SECRET, TRACEPARENT) and len(line) <= _MEMO_LINE_BYTES:
@@ -114,6 +127,11 @@ def check_line(line: bytes) -> Header:
             _checked.clear()
         _checked[line] = header
     return header
+
+
+def _check_host(value: bytes) -> None:
+    if _HOST.fullmatch(value) is None:
+        raise BadMessageError(400, "host must be HOST or HOST:PORT")
 
 
 def _check_name(raw: bytes) -> Header:
@@ -210,8 +228,11 @@ class Head:
                 raise BadMessageError(400, "host must be given once")
             self.host = value
         elif kind == TRANSFER_ENCODING:
-            if self.chunked or value.lower() != b"chunked":
-                raise BadMessageError(501, "transfer-encoding must be chunked, once")
+            tab_after = line.rstrip(b" ").endswith(b"\t")  # llhttp: then it isn't chunked
+            if self.chunked or tab_after or value.lower() != b"chunked":
+                raise BadMessageError(
+                    _coding_status(value), "transfer-encoding must be chunked, once"
+                )
             self.chunked = True
         elif kind == CONNECTION:
             self._note_connection(value)
@@ -248,12 +269,19 @@ class Head:
 
 
 def _length(value: bytes, before: int) -> int:
+    if before >= 0:
+        # Equal ones could be read in one way only; nginx and llhttp refuse them all the same.
+        raise BadMessageError(400, "content-length must be given once")
     if _DIGITS.fullmatch(value) is None:
         raise BadMessageError(400, "content-length must be a plain number")
-    length = int(value)
-    if before >= 0 and before != length:
-        raise BadMessageError(400, "content-length must not be given twice with different values")
-    return length
+    return int(value)
+
+
+def _coding_status(value: bytes) -> int:
+    """501 for codings before a final ``chunked`` (RFC 9112, 6.1); 400 where no chunks show the
+    body's end (6.3)."""
+    *before, last = [coding.strip(b" \t") for coding in value.lower().split(b",")]
+    return 501 if last == b"chunked" and before and b"chunked" not in before else 400
 
 
 class RequestHead(Head):
@@ -282,6 +310,8 @@ class ResponseHead(Head):
 def parse_request(block: bytes) -> RequestHead:
     """Read a request's head, given without its final empty line."""
     lines = block.split(b"\r\n")
+    if len(lines[0]) > MAX_REQUEST_LINE_BYTES:
+        raise BadMessageError(414, f"request line must be at most {MAX_REQUEST_LINE_BYTES} bytes")
     match = _REQUEST_LINE.fullmatch(lines[0])
     if match is None:
         raise BadMessageError(400, "request line must be METHOD TARGET HTTP/1.1")
@@ -301,6 +331,7 @@ def _take_other_form(head: RequestHead) -> None:
     """Bring absolute form to origin form (RFC 9112, 3.2.2: its authority overrides Host)."""
     match = _ABSOLUTE.fullmatch(head.target)
     if match is not None:
+        _check_host(match.group(1))
         head.host = match.group(1)
         rest = match.group(2)
         head.target = rest if rest.startswith(b"/") else b"/" + rest
@@ -323,6 +354,9 @@ def parse_response(block: bytes) -> ResponseHead:
             _status_lines[lines[0]] = known
     head = ResponseHead(lines, known[0], known[1])
     head.read()
+    if head.status < 200 and (head.chunked or head.content_length >= 0):
+        # RFC 9110, 8.6, and RFC 9112, 6.1; llhttp waits for a body there.
+        raise BadMessageError(502, "an informational answer must not have a length")
     return head
 
 
@@ -334,9 +368,11 @@ def _end_of_empty_lines(data: bytes) -> int:
 class HeadReader:
     """Finds the end of a head in bytes that come in any cut."""
 
-    __slots__ = ("_buffer", "_scanned", "rest")
+    __slots__ = ("_buffer", "_scanned", "_start", "rest")
 
-    def __init__(self) -> None:
+    def __init__(self, start: bytes = b"") -> None:
+        """``start``: what each head has to begin with."""
+        self._start = start
         self._buffer = b""
         self._scanned = 0
         self.rest = b""
@@ -351,6 +387,8 @@ class HeadReader:
         """Take bytes; return the head without its final empty line once it is whole."""
         if self._buffer:
             data = self._buffer + data
+        if self._start and not data.startswith(self._start):
+            self._refuse_other_start(data)
         # Empty lines before a head are passed over (RFC 9112, 2.2): old clients end a body with
         # one too many.
         if data.startswith(b"\r\n"):
@@ -360,7 +398,7 @@ class HeadReader:
         if end > MAX_HEAD_BYTES or (end < 0 and len(data) > MAX_HEAD_BYTES + 3):
             raise BadMessageError(431, f"head must be at most {MAX_HEAD_BYTES} bytes")
         if end < 0:
-            self._refuse_bare_line_ends(data)
+            self._refuse_early(data)
             self._buffer = data
             self._scanned = len(data)
             return None
@@ -369,9 +407,15 @@ class HeadReader:
         self.rest = data[end + 4 :]
         return data[:end]
 
-    def _refuse_bare_line_ends(self, data: bytes) -> None:
+    def _refuse_other_start(self, data: bytes) -> None:
+        if len(data) >= len(self._start) or not self._start.startswith(data):
+            raise BadMessageError(400, f"it does not begin with {self._start.decode()}")
+
+    def _refuse_early(self, data: bytes) -> None:
         """Tell at once what would otherwise only show when the head ends, which it may never
         do."""
+        if data and data[0] not in _FIRST:
+            raise BadMessageError(400, "it does not begin as HTTP does")  # TLS, for one
         start = max(0, self._scanned - 1)  # the byte before may be the CR of a pair
         fresh = data[start:]
         pairs = fresh.count(b"\r\n")

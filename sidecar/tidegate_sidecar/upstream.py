@@ -138,7 +138,8 @@ class UpstreamConnection:
         self._exchange: Exchange | None = None
         self._head: ResponseHead | None = None
         self._body: Body | None = None
-        self._reader = HeadReader()
+        # Told at once: a head that never ends would only be noticed by its time-out.
+        self._reader = HeadReader(h1.ANSWER_START)
         self._heard = False
         self._paused = False
         self._closed = False
@@ -270,9 +271,6 @@ class UpstreamConnection:
             exchange.flush_head()
 
     def _next_head(self, data: bytes) -> ResponseHead | None:
-        # Told at once: a head that never ends would only be noticed by its time-out.
-        if self._reader.empty and not _PREFIX.startswith(data[: len(_PREFIX)]):
-            raise BadMessageError(502, "it does not begin with HTTP/1.")
         block = self._reader.feed(data)
         return None if block is None else h1.parse_response(block)
 
@@ -285,6 +283,3 @@ class UpstreamConnection:
             self.upstream.keep(self)
         else:
             self.close()
-
-
-_PREFIX: Final = b"HTTP/1."
