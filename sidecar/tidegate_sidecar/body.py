@@ -10,6 +10,7 @@ from typing import Final
 from tidegate_sidecar.h1 import (
     FORWARD,
     MAX_HEAD_BYTES,
+    MAX_HEADER_LINES,
     BadMessageError,
     RequestHead,
     ResponseHead,
@@ -17,6 +18,8 @@ from tidegate_sidecar.h1 import (
 )
 
 MAX_CHUNK_LINE_BYTES: Final = 4096
+MAX_EXTENSION_BYTES: Final = 65536
+"""Of all chunks of one body. Nobody is known to send any."""
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED: Final = rb'"(?:[^\x00-\x08\x0a-\x1f\x7f"\\]|\\[^\x00-\x08\x0a-\x1f\x7f])*"'
 # RFC 9112, 7.1 and 7.1.1, without white space around extensions: h11 and llhttp refuse it too.
@@ -40,9 +43,11 @@ class Body:
 
     __slots__ = (
         "_clean",
+        "_extension_bytes",
         "_part",
         "_state",
         "_trailer_bytes",
+        "_trailer_lines",
         "done",
         "left",
         "mode",
@@ -61,7 +66,9 @@ class Body:
         """The bytes just fed were whole plain chunks, good to be passed on as they are."""
         self._state = _SIZE
         self._part = b""
+        self._extension_bytes = 0
         self._trailer_bytes = 0
+        self._trailer_lines = 0
         self._clean = True
 
     def feed(self, data: bytes) -> bytes:
@@ -151,6 +158,12 @@ class Body:
         self._state = _DATA if self.left else _TRAILER
         if b";" in line:
             self._clean = False  # an extension is meant for us alone
+            # Of a small body, the limit on bodies would not see how much of them there is.
+            self._extension_bytes += len(line)
+            if self._extension_bytes > MAX_EXTENSION_BYTES:
+                raise BadMessageError(
+                    400, f"chunk extensions must be at most {MAX_EXTENSION_BYTES} bytes"
+                )
 
     def _take_trailer(self, line: bytes) -> None:
         header = check_line(line)
@@ -159,6 +172,9 @@ class Body:
             # trailers into the headers would read another message than we did.
             raise BadMessageError(400, f"{header.name.decode()} must not be a trailer")
         self._clean = False  # the Trailer header ended here, so do its fields
+        self._trailer_lines += 1
+        if self._trailer_lines > MAX_HEADER_LINES:
+            raise BadMessageError(431, f"there must be at most {MAX_HEADER_LINES} trailers")
         self._trailer_bytes += len(line)
         if self._trailer_bytes > MAX_HEAD_BYTES:
             raise BadMessageError(431, f"trailers must be at most {MAX_HEAD_BYTES} bytes")

@@ -139,7 +139,9 @@ def _check_name(raw: bytes) -> Header:
         raise BadMessageError(400, "header name must be a token, directly followed by a colon")
     name = raw.lower()
     header = Header(_KINDS.get(name, FORWARD), name, b"")
-    if len(_names) < _MEMO_LINES and len(raw) <= _MEMO_LINE_BYTES:
+    if len(raw) <= _MEMO_LINE_BYTES:
+        if len(_names) >= _MEMO_LINES:
+            _names.clear()
         _names[raw] = header
     return header
 
@@ -350,7 +352,9 @@ def parse_response(block: bytes) -> ResponseHead:
         if match is None:
             raise BadMessageError(502, "status line must be HTTP/1.1 STATUS REASON")
         known = (int(match.group(2)), match.group(1) == b"1")
-        if len(_status_lines) < _MEMO_LINES and len(lines[0]) <= _MEMO_LINE_BYTES:
+        if len(lines[0]) <= _MEMO_LINE_BYTES:
+            if len(_status_lines) >= _MEMO_LINES:
+                _status_lines.clear()
             _status_lines[lines[0]] = known
     head = ResponseHead(lines, known[0], known[1])
     head.read()
