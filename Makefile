@@ -7,16 +7,19 @@ ARGS   ?=
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check e2e images bench lock clean
+.PHONY: help setup setup-dev demo test test-compiled check e2e images bench lock clean
 
 help:  ## What can be made
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup  ## The main job on a real trace, on this machine: tidegate demo
 	@$(BIN)/tidegate demo $(ARGS)
 
 test: setup-dev  ## Unit and contract tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-compiled: setup-dev  ## The sidecar's tests on the compiled wheel that the images carry
+	@scripts/test-compiled -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: setup-dev  ## ruff, mypy --strict, import-linter
 	@scripts/check $(ARGS)

@@ -133,7 +133,7 @@ class Sidecar(Contestant):
 
     def version(self) -> str:
         text = _first_line(sys.executable, "-m", "tidegate_sidecar", "--version")
-        return f"{text.split()[-1]}, Python {sys.version.split()[0]}"
+        return f"{text.partition(' ')[2]}, Python {sys.version.split()[0]}"
 
 
 def child_env(contestant: Contestant) -> dict[str, str]:

@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     end_at_sigterm()
     given = vars(_parser().parse_args(argv))
     if given.pop("version"):
-        print(f"tidegate-sidecar {_version()}")
+        from tidegate_sidecar.version import data_path, version_text
+
+        print(f"tidegate-sidecar {version_text()} ({data_path()})")
         return 0
     try:
         settings = SidecarSettings.read(os.environ, given)
@@ -81,17 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     flag("upstream", "URL", f"the model server (default {defaults.upstream})")
     flag("admin", "HOST:PORT", f"metrics, stats, health, drain (default {defaults.admin})")
     flag("config_file", "FILE", "models, orders and limits as JSON, followed as it changes")
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("--version", action="store_true", help="print version and build, and exit")
     return parser
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("tidegate")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 if __name__ == "__main__":

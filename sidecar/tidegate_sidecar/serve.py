@@ -24,6 +24,7 @@ from tidegate_sidecar.logs import Log, Uncaught
 from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.proxy import Proxy
 from tidegate_sidecar.settings import Address, InvalidSettingError, SidecarSettings
+from tidegate_sidecar.version import data_path
 from tidegate_wire.clock import Clock
 from tidegate_wire.config import SidecarConfig
 from tidegate_wire.stats import SidecarStats
@@ -112,7 +113,13 @@ class _Sidecar:
         except OSError as error:
             # Two that have bound but not yet listen do not see each other; the later hears it now.
             raise _unusable("--listen", settings.listen, error) from error
-        self._log("started", listen=str(listen), admin=str(admin), upstream=settings.upstream)
+        self._log(
+            "started",
+            listen=str(listen),
+            admin=str(admin),
+            upstream=settings.upstream,
+            data_path=data_path(),
+        )
         doors.started = True
         # What start-up made lives as long as the process: the collector need not look at it again.
         gc.collect()

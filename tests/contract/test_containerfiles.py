@@ -55,3 +55,12 @@ class TestAnImage:
     def test_starts_its_process_itself_so_that_it_hears_the_signal(self, path: Path) -> None:
         (entry,) = [rest for word, rest in final_stage(path) if word == "ENTRYPOINT"]
         assert entry == f'["/opt/tidegate/bin/tidegate-{path.stem}"]'
+
+
+def test_the_sidecar_s_image_is_compiled_unless_asked_otherwise_and_checks_that_it_is() -> None:
+    steps = instructions(ROOT / "images" / "sidecar.Containerfile")
+    assert ("ARG", "COMPILE=1") in steps
+    runs = [rest for word, rest in steps if word == "RUN"]
+    assert "HATCH_BUILD_HOOK_ENABLE_CUSTOM=" in runs[-2]
+    assert "tidegate-sidecar --version | grep" in runs[-1]
+    assert not any("gcc" in rest for _, rest in final_stage(OURS[1]))

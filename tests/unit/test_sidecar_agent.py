@@ -110,8 +110,7 @@ async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
 async def test_the_first_config_is_applied_reported_and_kept(setup: Setup) -> None:
     etag = setup.hub.give(CHEAP)
     async with setup.running() as agent:
-        await eventually(lambda: setup.hub.reports)
-        assert agent.tried.is_set()
+        await eventually(lambda: setup.hub.reports and agent.tried.is_set())
     assert setup.memory.applied == [CHEAP]
     assert setup.hub.reports == [{"hash": etag, "state": "APPLIED", "error": ""}]
     assert (setup.in_force.hash, setup.in_force.state) == (etag, ConfigState.APPLIED)
