@@ -46,7 +46,11 @@ class OpenAI(Dialect):
 
     def is_usage_only(self, data: bytes) -> bool:
         reply = _read(data)
-        return reply is not None and reply.choices == [] and read_usage(reply.usage) is not None
+        return (
+            reply is not None
+            and reply.choices == []
+            and read_usage(bytes(reply.usage)) is not None
+        )
 
     def rewrite(self, body: bytes, call: Call, model: str | None, ask_usage: bool) -> bytes:
         changes: dict[str, bytes] = {}
@@ -69,7 +73,7 @@ class OpenAI(Dialect):
         whole = answer.whole
         if whole is not None:
             reply = _read(whole)
-            return None if reply is None else read_usage(reply.usage)
+            return None if reply is None else read_usage(bytes(reply.usage))
         for raw in answer.usages():
             usage = read_usage(raw)
             if usage is not None:
@@ -81,12 +85,14 @@ class OpenAI(Dialect):
         return 0 if whole is None else (_chars(whole) or 0) // CHARS_PER_TOKEN
 
 
-CHAT: Final = OpenAI(Operation.CHAT, read=True, streamed=True, charged=True, asks_model=True)
-COMPLETIONS: Final = OpenAI(
+CHAT: Final[Dialect] = OpenAI(
+    Operation.CHAT, read=True, streamed=True, charged=True, asks_model=True
+)
+COMPLETIONS: Final[Dialect] = OpenAI(
     Operation.COMPLETIONS, read=True, streamed=True, charged=True, asks_model=True
 )
-EMBEDDINGS: Final = OpenAI(Operation.EMBEDDINGS, read=True, charged=True, asks_model=True)
-MODELS: Final = Dialect(Operation.MODELS)
+EMBEDDINGS: Final[Dialect] = OpenAI(Operation.EMBEDDINGS, read=True, charged=True, asks_model=True)
+MODELS: Final[Dialect] = Dialect(Operation.MODELS)
 
 
 class ChatStream(Stream):
@@ -113,7 +119,7 @@ class ChatStream(Stream):
                 end.failed = True
                 break
             if end.usage is None:
-                end.usage = read_usage(reply.usage)
+                end.usage = read_usage(bytes(reply.usage))
             if reply.choices and any(choice.finish_reason for choice in reply.choices):
                 end.complete = True
                 break
@@ -146,8 +152,12 @@ def _choice_chars(choice: ChatText) -> int:
     return sum(text_chars(value) for name, value in said.items() if name != "role")
 
 
-def read_usage(raw: msgspec.Raw | bytes) -> Usage | None:
-    """Usage as this API tells it; None for ``null``, for nothing, and for what is none."""
+def read_usage(raw: bytes) -> Usage | None:
+    """Usage as this API tells it; None for ``null``, for nothing, and for what is none.
+
+    Not of ``msgspec.Raw``: its stubs call it bytes, which it is not, and compiled code takes them
+    at their word.
+    """
     if not raw:
         return None
     try:
