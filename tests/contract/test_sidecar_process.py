@@ -299,8 +299,8 @@ def run(*flags: str, env: dict[str, str] | None = None) -> subprocess.CompletedP
         pytest.param(
             [],
             {"TIDEGATE_UPSTREAM": "ftp://x"},
-            "tidegate-sidecar: TIDEGATE_UPSTREAM must be http://HOST:PORT and nothing more, "
-            "was: 'ftp://x'\n",
+            "tidegate-sidecar: TIDEGATE_UPSTREAM must be like http://host:8000 or "
+            "https://host/path, was: 'ftp://x'\n",
             id="a wrong variable",
         ),
         pytest.param(

@@ -10,7 +10,6 @@ from tidegate_sidecar.exposition import exposition
 from tidegate_sidecar.labels import MAX_LABEL_CHARS
 from tidegate_sidecar.measure import Measurement
 from tidegate_sidecar.meter import Meter, Tokens
-from tidegate_sidecar.trace import Trace
 from tidegate_wire.config import Model
 from tidegate_wire.names import MAX_LABEL_VALUES, OTHER, ConfigState, Metric, Outcome, Refusal
 from tidegate_wire.stats import SidecarStats
