@@ -16,6 +16,7 @@ demo: setup  ## The main job on a real trace, on this machine: tidegate demo
 	@$(BIN)/tidegate demo $(ARGS)
 
 test: setup-dev  ## Unit and contract tests
+	@scripts/debian-tools $(VENV)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-compiled: setup-dev  ## The sidecar's tests on the compiled wheel that the images carry
