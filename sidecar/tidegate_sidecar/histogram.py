@@ -12,7 +12,7 @@ from tidegate_sidecar.trace import Trace
 from tidegate_wire.names import Metric
 
 _LABELS: Final = "\0"
-"""Where the labels go in the lines of ``Buckets``: no label holds it (``labels.py``)."""
+"""Where the labels go in the lines of ``Buckets``."""
 
 
 class Buckets:

@@ -42,9 +42,8 @@ class Labels:
 
 
 def _can_be_told(value: str) -> bool:
-    """Whether a page with this value on it is still read: Prometheus takes a NUL for its end, and
-    a lone surrogate, which JSON allows, is no UTF-8."""
-    if len(value) > MAX_LABEL_CHARS or "\0" in value:
+    """Whether it may stand on a page; half a surrogate pair, which JSON allows, is no UTF-8."""
+    if len(value) > MAX_LABEL_CHARS:
         return False
     try:
         value.encode()

@@ -1,7 +1,7 @@
 """The page for Prometheus is right to the letter in both formats, whatever was counted."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client import Metric as Family
 from prometheus_client.openmetrics import parser as openmetrics_parser
@@ -207,21 +207,21 @@ def test_the_older_format_has_no_examples() -> None:
 # --- whatever it is called, and however it is cut ------------------------------------------------
 
 
-@given(st.text(st.characters(exclude_characters="\0"), max_size=20), st.text(max_size=20))
-def test_any_name_is_told_as_it_is_or_as_other(model: str, tenant: str) -> None:
+@settings(deadline=None)
+@given(st.text(max_size=20), st.text(max_size=20))
+@example("\0", "%d")
+def test_any_name_is_told_as_it_is(model: str, tenant: str) -> None:
     meter = Meter()
     serve(meter, model=model, tenant=tenant, trace=Trace(TRACE, 1.0))
     told = samples(meter, openmetrics=True)
     assert told == samples(meter, openmetrics=False)
-    shown = OTHER if "\0" in tenant else tenant
-    labels = (("model", model), ("outcome", "ok"), ("tenant", shown))
+    labels = (("model", model), ("outcome", "ok"), ("tenant", tenant))
     assert told[Metric.REQUESTS, *labels] == 1
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("a\0b", id="NUL, where Prometheus stops to read"),
         pytest.param("a\ud800b", id="half a character, which has no bytes"),
         pytest.param("a" * 129, id="a name without end"),
     ],
