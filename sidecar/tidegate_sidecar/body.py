@@ -52,6 +52,7 @@ class Body:
         "left",
         "mode",
         "rest",
+        "trailers",
         "whole",
     )
 
@@ -62,6 +63,8 @@ class Body:
         self.done = mode == LENGTH and length == 0
         self.rest = b""
         """Once done: what followed the body."""
+        self.trailers = b""
+        """Lines that may travel on, each with its line end."""
         self.whole = False
         """The bytes just fed were whole plain chunks, good to be passed on as they are."""
         self._state = _SIZE
@@ -171,10 +174,11 @@ class Body:
             # Framing, routing, credentials, the content's kind (RFC 9110, 6.5.1): whoever merges
             # trailers into the headers would read another message than we did.
             raise BadMessageError(400, f"{header.name.decode()} must not be a trailer")
-        self._clean = False  # the Trailer header ended here, so do its fields
+        self._clean = False
         self._trailer_lines += 1
         if self._trailer_lines > MAX_HEADER_LINES:
             raise BadMessageError(431, f"there must be at most {MAX_HEADER_LINES} trailers")
+        self.trailers += line + b"\r\n"
         self._trailer_bytes += len(line)
         if self._trailer_bytes > MAX_HEAD_BYTES:
             raise BadMessageError(431, f"trailers must be at most {MAX_HEAD_BYTES} bytes")

@@ -1,7 +1,9 @@
 """Clients' connections.
 
 Law: what a client sends is bounded in size and in time, and read strictly; pipelined requests wait
-their turn unread past a bound.
+their turn unread past a bound, and a body that goes on as it comes is read as fast as the model
+server takes it. A client that closes its side has left, whether it would still read or not: so it
+is with uvicorn, nginx and Envoy, and nothing else tells us early that nobody waits for an answer.
 """
 
 import asyncio
@@ -11,10 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 from tidegate_sidecar import h1
 from tidegate_sidecar.answers import error_answer
-from tidegate_sidecar.body import Body, request_body
+from tidegate_sidecar.body import CHUNKED, Body, request_body
 from tidegate_sidecar.dialect.paths import OTHER, dialect_of
+from tidegate_sidecar.dialect.shape import Dialect
 from tidegate_sidecar.exchange import Exchange, tenant_of
 from tidegate_sidecar.h1 import BadMessageError, HeadReader, RequestHead
+from tidegate_sidecar.onward import as_chunks
 from tidegate_wire.names import Refusal
 
 if TYPE_CHECKING:
@@ -31,8 +35,12 @@ which a client that goes on at once sends its next request. Real seconds: it is 
 LINGER_REAL_S: Final = 2.0
 """How long a refused client may go on sending before it is cut off: closed at once, the connection
 would be reset and the refusal lost. Real seconds: it is the network that is waited for."""
+HANG_UP_LOOK_REAL_S: Final = 0.05
+"""Between two looks whether the client of a paused connection has left. Real seconds."""
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 """SO_LINGER: on, for no time."""
+_ESTABLISHED: Final = 1
+"""The state in Linux' tcp_info of a connection that nobody has closed."""
 
 
 class ClientConnection:
@@ -40,9 +48,10 @@ class ClientConnection:
 
     __slots__ = (
         "_body",
+        "_dialect",
         "_exchange",
         "_head",
-        "_held",
+        "_looking",
         "_moved",
         "_moved_at",
         "_payload",
@@ -52,6 +61,7 @@ class ClientConnection:
         "_refused",
         "_served",
         "_transport",
+        "held",
         "proxy",
         "stalled",
     )
@@ -60,16 +70,20 @@ class ClientConnection:
         self.proxy = proxy
         self.stalled = False
         """The client does not read as fast as its answer comes."""
+        self.held = False
+        """We do not read what the client sends."""
+        self._looking = False
         self._transport: asyncio.Transport | None = None
         self._reader = HeadReader()
         self._head: RequestHead | None = None
+        self._dialect: Dialect = OTHER
         self._body: Body | None = None
+        """Of the request that is being read, in or without an exchange."""
         self._payload: bytes | bytearray = b""
         self._pending = b""
         self._quiet_since = 0.0
         """By the loop's time, the end of the last answer; kept only by a leaving sidecar."""
         self._exchange: Exchange | None = None
-        self._held = False
         self._refused = False
         self._served = False
         self._moved = True
@@ -89,6 +103,8 @@ class ClientConnection:
             exchange.cancel()
 
     def eof_received(self) -> bool:
+        if self._exchange is not None:
+            self.cut()
         return False
 
     def pause_writing(self) -> None:
@@ -105,12 +121,15 @@ class ClientConnection:
         self._moved = True
         if self._refused:
             return
-        if self._exchange is not None or self._pending:
+        exchange = self._exchange
+        if exchange is None and not self._pending:
+            self._take(data)
+        elif exchange is not None and self._body is not None:
+            self._pass_on(exchange, self._body, data)
+        else:
             self._pending += data
             if len(self._pending) > MAX_PIPELINED_BYTES:
-                self._hold()
-            return
-        self._take(data)
+                self.hold()
 
     # the request
 
@@ -129,6 +148,10 @@ class ClientConnection:
             head = self._head = h1.parse_request(block)
             data = self._reader.rest
             body = self._body = request_body(head)
+            self._dialect = dialect_of(head.method, head.target)
+            if not self._dialect.read:
+                self._begin_with(head, body, data)
+                return
             if not self._may_send(head, body, bool(data)):
                 return
         piece = body.feed(data) if data else b""
@@ -141,32 +164,50 @@ class ClientConnection:
         if len(self._payload) > self.proxy.config.max_request_bytes:
             self._reject_size()
         elif body.done:
-            self._begin(body)
+            self._begin(bytes(self._payload), body)
 
     def _may_send(self, head: RequestHead, body: Body, sends: bool) -> bool:
-        """Whether the client may send its body; tells it so if it asked."""
+        """Whether the client may send a body that is read here; tells it so if it asked."""
         if head.content_length > self.proxy.config.max_request_bytes:
             self._reject_size()
             return False
-        if head.expect and head.http11:
-            if head.expect != b"100-continue":
-                self._reject(417, Refusal.BAD_REQUEST, "Bad request: unknown expectation.")
-                return False
-            if not body.done and not sends:
-                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if head.expect == b"100-continue" and head.http11 and not body.done and not sends:
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return True
 
-    def _begin(self, body: Body) -> None:
+    def _begin_with(self, head: RequestHead, body: Body, data: bytes) -> None:
+        """Begin on a request whose body goes on as it comes."""
+        piece = body.feed(data) if data else b""
+        if body.mode == CHUNKED:
+            piece = as_chunks(piece, data, body)
+        if not body.done:
+            self.hold()
+        self._begin(piece, body)
+
+    def _begin(self, payload: bytes, body: Body) -> None:
         head = self._head
         assert head is not None
-        payload = bytes(self._payload)
+        if body.done:
+            self._received(body)
+        self._payload = b""
+        self._served = True
+        self._exchange = Exchange(self, head, self._dialect, payload, received=body.done)
+        self._exchange.begin()
+
+    def _pass_on(self, exchange: Exchange, body: Body, data: bytes) -> None:
+        try:
+            piece = body.feed(data)
+        except BadMessageError as fault:
+            exchange.refuse(fault)
+            return
+        if body.done:
+            self._received(body)
+        exchange.on_body(piece, data, body)
+
+    def _received(self, body: Body) -> None:
         self._pending = body.rest
         self._head = None
         self._body = None
-        self._payload = b""
-        self._served = True
-        self._exchange = Exchange(self, head, payload)
-        self._exchange.begin()
 
     def _reject_size(self) -> None:
         limit = self.proxy.config.max_request_bytes
@@ -179,12 +220,18 @@ class ClientConnection:
         head = self._head
         tenant = "" if head is None else tenant_of(self.proxy.config, head)
         self.proxy.meter.refused(code, tenant)
-        dialect = OTHER if head is None else dialect_of(head.method, head.target)
+        dialect = OTHER if head is None else self._dialect
         body = dialect.error_body(status, message, code)
         self.write(error_answer(status, body, keep_alive=False))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close, but read and drop for a while what still comes (RFC 9112, 9.6): closed with
+        something unread, the connection is reset, and the client may lose its answer."""
         transport = self._transport
         if transport is not None and not transport.is_closing():
             transport.write_eof()
+            self._read_again()
             self.proxy.loop.call_later(LINGER_REAL_S, self.cut)
 
     # the answer, for the exchange
@@ -207,7 +254,10 @@ class ClientConnection:
             return
         if not keep:
             self._refused = True
-            transport.close()
+            if self._body is None:
+                transport.close()
+            else:
+                self._linger()
             return
         if self.proxy.draining:
             self._quiet_since = self.proxy.loop.time()
@@ -234,15 +284,40 @@ class ClientConnection:
         data, self._pending = self._pending, b""
         if self._transport is None or self._refused:
             return
-        if self._held:
-            self._held = False
-            self._transport.resume_reading()
+        self._read_again()
         self._take(data)
 
-    def _hold(self) -> None:
-        if not self._held and self._transport is not None:
-            self._held = True
+    # backpressure
+
+    def hold(self) -> None:
+        """Read no more of what the client sends."""
+        if not self.held and self._transport is not None:
+            self.held = True
             self._transport.pause_reading()
+            if not self._looking:
+                self._looking = True
+                self.proxy.loop.call_later(HANG_UP_LOOK_REAL_S, self._look)
+
+    def go_on(self) -> None:
+        """Read on, unless too much waits here already."""
+        if len(self._pending) <= MAX_PIPELINED_BYTES:
+            self._read_again()
+
+    def _read_again(self) -> None:
+        if self.held and self._transport is not None:
+            self.held = False
+            self._transport.resume_reading()
+
+    def _look(self) -> None:
+        """A connection that is not read from hears of nothing; so look whether its client is
+        there."""
+        self._looking = self.held and self._transport is not None
+        if not self._looking or self._transport is None:
+            return
+        if _is_left(self._transport):
+            self.cut()
+        else:
+            self.proxy.loop.call_later(HANG_UP_LOOK_REAL_S, self._look)
 
     # for the proxy
 
@@ -256,7 +331,8 @@ class ClientConnection:
 
     def check(self, now: float) -> None:
         """Close what has stood still too long."""
-        if self._moved or self._exchange is not None:
+        answering = self._exchange is not None and (self._body is None or self.held)
+        if self._moved or answering:
             self._moved = False
             self._moved_at = now
             return
@@ -265,6 +341,12 @@ class ClientConnection:
         closing = self._transport is not None and self._transport.is_closing()
         if still_s > (REQUEST_IDLE_S if reading or closing else IDLE_CLIENT_S):
             self.cut()
+
+
+def _is_left(transport: asyncio.Transport) -> bool:
+    sock = transport.get_extra_info("socket")
+    info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    return info[0] != _ESTABLISHED
 
 
 def _reset(transport: asyncio.Transport) -> None:

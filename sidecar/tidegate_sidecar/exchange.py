@@ -1,9 +1,9 @@
 """One request and its answer: admission, the call of the model server, time-outs, the end.
 
-Law: an answer's bytes leave as they came, one write for each read; nothing but the request's body
-is ever held whole. An exchange ends once, with one outcome. A call is repeated only if a pooled
-connection was closed before it answered a byte, and two answers are never mixed. What a client
-can't tell from a whole answer is never the end of a broken one.
+Law: bytes leave as they came, one write for each read; only the body of a request that has to be
+read is ever held whole. An exchange ends once, with one outcome. A call is repeated only if a
+pooled connection was closed before it answered a byte, and two answers are never mixed. What a
+client can't tell from a whole answer is never the end of a broken one.
 """
 
 import hashlib
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from tidegate_sidecar.admit import Blocked, Route, admit
 from tidegate_sidecar.answers import error_answer
-from tidegate_sidecar.body import LENGTH, Body
-from tidegate_sidecar.dialect.paths import OTHER, dialect_of
+from tidegate_sidecar.body import CHUNKED, LENGTH, UNTIL_CLOSE, Body
 from tidegate_sidecar.dialect.schema import Call
 from tidegate_sidecar.dialect.shape import Dialect, parse_call
-from tidegate_sidecar.h1 import RequestHead, ResponseHead
+from tidegate_sidecar.h1 import BadMessageError, RequestHead, ResponseHead
 from tidegate_sidecar.measure import Measurement
+from tidegate_sidecar.onward import answer_lines, as_chunks, request_head
 from tidegate_sidecar.trace import sampled_trace
 from tidegate_wire.config import SidecarConfig
 from tidegate_wire.names import Outcome, Refusal
@@ -66,10 +66,9 @@ class Exchange:
 
     __slots__ = (
         "_call",
-        "_chunked",
-        "_close_delimited",
         "_dialect",
         "_first_at",
+        "_framing",
         "_head_out",
         "_keep",
         "_measurement",
@@ -88,30 +87,42 @@ class Exchange:
         "connecting",
         "connection",
         "over",
+        "received",
         "request",
         "wire",
     )
 
-    def __init__(self, client: "ClientConnection", request: RequestHead, payload: bytes) -> None:
+    def __init__(
+        self,
+        client: "ClientConnection",
+        request: RequestHead,
+        dialect: Dialect,
+        payload: bytes,
+        *,
+        received: bool,
+    ) -> None:
+        """``payload``: the request's body, or what has come of one that goes on as it comes."""
         self.client = client
         self.request = request
         self.over = False
+        self.received = received
+        """The request has come whole."""
         self.wire: list[bytes] = []
-        """The request as it goes to the upstream."""
+        """The request as it goes to the upstream, until that is sent."""
         self.connection: UpstreamConnection | None = None
         self.connecting: asyncio.Task[None] | None = None
         self._proxy: Proxy = client.proxy
         self._payload = payload
         self._timeouts = self._proxy.config.timeouts
         self._upstream: Upstream | None = None
-        self._dialect: Dialect = OTHER
+        self._dialect = dialect
         self._call: Call | None = None
         self._take_usage = False
         self._retried = False
         self._status = 0
         self._head_out = b""
-        self._chunked = False
-        self._close_delimited = False
+        self._framing = LENGTH
+        """How the answer's body goes to the client."""
         self._keep = request.keep_alive
         self._started = self._proxy.clock.monotonic()
         self._moved_at = self._started
@@ -125,7 +136,7 @@ class Exchange:
         """Decide on the request and send it off, or refuse it."""
         proxy = self._proxy
         request = self.request
-        dialect = self._dialect = dialect_of(request.method, request.target)
+        dialect = self._dialect
         if dialect.read:
             self._call = parse_call(self._payload)
         self._measurement = Measurement(proxy.meter, dialect, len(self._payload))
@@ -144,7 +155,8 @@ class Exchange:
         proxy.live.add(self)
         self._upstream = proxy.upstream_for(route.upstream)
         self._build(route)
-        self._upstream.serve(self)
+        # What is still on its way can't be sent twice, so it gets no connection that may be stale.
+        self._upstream.serve(self, fresh=not self.received)
 
     def _refuse(self, verdict: Blocked) -> None:
         self.over = True
@@ -169,22 +181,27 @@ class Exchange:
                 body = dialect.rewrite(body, call, route.rewrite, self._take_usage)
         upstream = self._upstream
         assert upstream is not None
-        lines = [b"%b %b HTTP/1.1" % (request.method, upstream.target_of(request.target))]
-        host = None if route.upstream or upstream.own_host else request.host
-        lines.append(b"host: " + (upstream.authority if host is None else host))
-        if upstream.proxy_line:
-            lines.append(upstream.proxy_line)
-        lines += request.forward
-        if call is None:
-            lines += request.accept_encoding
-        else:
-            lines.append(b"accept-encoding: identity")  # what is compressed can't be measured
-        if request.content_length >= 0 or request.chunked:
-            lines.append(b"content-length: %d" % len(body))
-        lines.append(b"\r\n")
-        head = b"\r\n".join(lines)
+        if request.host is None or route.upstream or upstream.own_host:
+            request.route_to(upstream.authority)
+        head = request_head(
+            request,
+            upstream.target_of(request.target),
+            length=len(body) if self._dialect.read else -1,
+            reads_answer=call is not None,
+            for_proxy=upstream.proxy_line,
+        )
         self._payload = b""
         self.wire = [head + body] if len(body) <= ONE_WRITE_BYTES else [head, body]
+
+    def on_body(self, piece: bytes, wire: bytes, body: Body) -> None:
+        """More came of a request's body that goes on as it comes; arguments as in ``on_piece``."""
+        self._moved = True
+        self.received = body.done
+        out = as_chunks(piece, wire, body) if body.mode == CHUNKED else piece
+        if self.connection is not None:
+            self.connection.write(out)
+        else:
+            self.wire.append(out)
 
     def retry(self) -> None:
         """A pooled connection was closed before it answered a byte: servers do so in idle time."""
@@ -201,8 +218,8 @@ class Exchange:
     # the answer
 
     def on_interim(self, head: ResponseHead) -> None:
-        """An informational answer: passed on, but for the one that we asked for ourselves."""
-        if head.status != 100 and self.request.http11:
+        """An informational answer: passed on, but for a 100 where the body has come already."""
+        if self.request.http11 and (head.status != 100 or not self._dialect.read):
             self.client.write(b"\r\n".join([head.line, *head.forward, b"", b""]))
 
     def on_head(self, head: ResponseHead, body: Body) -> None:
@@ -214,8 +231,10 @@ class Exchange:
         self._measurement.answered(head.status, event_stream, head.encoded, self._take_usage)
         if not self._measurement.reads_stream:
             self._waits_for_first = False
-        lines = [head.line, *head.forward]
-        self._frame_head(head, body, lines)
+        bodiless = self.request.method == b"HEAD" or head.status in (204, 304)
+        if not bodiless and (body.mode != LENGTH or self._measurement.filter is not None):
+            self._framing = CHUNKED if self.request.http11 else UNTIL_CLOSE
+        lines = answer_lines(head, body, self._framing, bodiless=bodiless)
         if not self._stays():
             lines.append(b"connection: close")
         elif not self.request.http11:
@@ -223,23 +242,11 @@ class Exchange:
         lines.append(b"\r\n")
         self._head_out = b"\r\n".join(lines)
 
-    def _frame_head(self, head: ResponseHead, body: Body, lines: list[bytes]) -> None:
-        bodiless = self.request.method == b"HEAD" or head.status in (204, 304)
-        if bodiless:
-            if head.content_length >= 0 and head.status != 204:
-                lines.append(b"content-length: %d" % head.content_length)
-        elif body.mode == LENGTH and self._measurement.filter is None:
-            lines.append(b"content-length: %d" % body.left)
-        elif self.request.http11:
-            lines.append(b"transfer-encoding: chunked")
-            self._chunked = True
-        else:
-            self._close_delimited = True
-            self._keep = False
-
     def _stays(self) -> bool:
-        """Whether the client's connection outlives this answer."""
-        self._keep = self._keep and not self._proxy.draining
+        """Whether the client's connection outlives this answer; not one to half a request, since
+        it is unknown whether the rest will come (RFC 9110, 10.1.1)."""
+        busy = self._framing == UNTIL_CLOSE or not self.received
+        self._keep = self._keep and not (busy or self._proxy.draining)
         return self._keep
 
     def flush_head(self) -> None:
@@ -269,9 +276,9 @@ class Exchange:
     def _framed(self, piece: bytes, wire: bytes, body: Body) -> bytes:
         if self._measurement.filter is not None:
             piece = self._measurement.pass_on(piece, body.done)
-        elif body.whole and self._chunked and not body.done:
+        elif body.whole and self._framing == CHUNKED and not body.done:
             return wire
-        if self._chunked and piece:
+        if self._framing == CHUNKED and piece:
             return b"%x\r\n%b\r\n" % (len(piece), piece)
         return piece
 
@@ -283,16 +290,16 @@ class Exchange:
             outcome = self._measurement.finish()
         out = self._head_out + self._framed(piece, wire, body)
         self._head_out = b""
-        if self._chunked and outcome is not Outcome.BROKEN:
-            out += b"0\r\n\r\n"
         broken = outcome is Outcome.BROKEN
-        if broken and not self._chunked:
+        if self._framing == CHUNKED and not broken:
+            out += b"0\r\n%b\r\n" % body.trailers
+        if broken and self._framing != CHUNKED:
             out = out[:-1]  # one byte short of its length, the answer can't be taken for whole
         if out:
             self.client.write(out)
         self._settle(outcome)
         if broken:
-            self.client.cut(flush=not self._close_delimited)
+            self.client.cut(flush=self._framing != UNTIL_CLOSE)
         else:
             # As its head has promised: a client that reads the last byte may send the next request
             # in the same moment, and would meet a closed connection.
@@ -300,25 +307,33 @@ class Exchange:
 
     # the end
 
-    def fail(self, code: Refusal, why: str) -> None:
+    def fail(self, code: Refusal, why: str, status: int = 502) -> None:
         """The upstream failed; the client is still there. ``why`` completes "The model server"."""
         if self.over:
             return
-        timed_out = code is Refusal.TIMEOUT
         outcome = _FAILED[code]
-        if self._measurement.reads_stream and not timed_out:
+        if self._measurement.reads_stream and code is not Refusal.TIMEOUT:
             # Cut after its last word, a stream has lost nothing but its framing.
             outcome = self._measurement.finish()
             outcome = Outcome.BROKEN if outcome is not Outcome.OK else outcome
+        self._end(outcome, status, code, f"The model server {why}.")
+
+    def refuse(self, fault: BadMessageError) -> None:
+        """The client sends a body that can't be read on."""
+        self._detach()
+        message = f"Bad request: {fault.reason}."
+        self._end(Outcome.CLIENT_ERROR, fault.status, Refusal.BAD_REQUEST, message)
+
+    def _end(self, outcome: Outcome, status: int, code: Refusal, message: str) -> None:
+        """End without the upstream's answer: with our own, or where that has begun with a cut."""
         unanswered = self._status == 0 or bool(self._head_out)
         self._settle(outcome)
         if not unanswered:
-            self.client.cut(flush=not self._close_delimited)
+            self.client.cut(flush=self._framing != UNTIL_CLOSE)
             return
-        status = 504 if timed_out else 502
         answer = error_answer(
             status,
-            self._dialect.error_body(status, f"The model server {why}.", code),
+            self._dialect.error_body(status, message, code),
             keep_alive=self._stays(),
             bodiless=self.request.method == b"HEAD",
         )
@@ -338,13 +353,14 @@ class Exchange:
         problem = self._overdue(now)
         if not problem:
             return
+        code = Refusal.TIMEOUT if self.connecting is None else Refusal.CONNECT
         self._detach()
         if self.client.stalled:
             # We stopped reading because the client did: that is no fault of the model server.
             self._settle(Outcome.CANCELLED)
             self.client.cut(flush=False)
         else:
-            self.fail(Refusal.TIMEOUT, problem)
+            self.fail(code, problem, 504)
 
     def _overdue(self, now: float) -> str:
         """What the model server failed to do in time; empty if nothing."""
@@ -357,9 +373,15 @@ class Exchange:
                 return f"sent no first token within {limits.first_token_s:g} s"
         elif self._status and now - self._moved_at >= limits.idle_s:
             return f"sent nothing for {limits.idle_s:g} s"
+        elif self._refuses_body and now - self._moved_at >= limits.idle_s:
+            return f"took nothing of the request for {limits.idle_s:g} s"
         if self.connecting is not None and now - self._moved_at >= limits.connect_s:
             return f"did not accept a connection within {limits.connect_s:g} s"
         return ""
+
+    @property
+    def _refuses_body(self) -> bool:
+        return not self.received and self.connection is not None and self.client.held
 
     def _detach(self) -> None:
         if self.connecting is not None:

@@ -23,6 +23,9 @@ HOST: Final = 8
 CONTENT_ENCODING: Final = 9
 ACCEPT_ENCODING: Final = 10
 TRACEPARENT: Final = 11
+TRAILER: Final = 12
+TE: Final = 13
+UPGRADE: Final = 14
 
 MAX_HEAD_BYTES: Final = 65536
 """Precedents: nginx 32 KiB, Envoy 60 KiB, h11 16 KiB; long bearer tokens and trace baggage have to
@@ -57,9 +60,9 @@ _KINDS: Final = {
     b"proxy-authenticate": HOP,
     b"proxy-authorization": HOP,
     b"proxy-connection": HOP,
-    b"te": HOP,
-    b"trailer": HOP,
-    b"upgrade": HOP,
+    b"te": TE,
+    b"trailer": TRAILER,
+    b"upgrade": UPGRADE,
     b"transfer-encoding": TRANSFER_ENCODING,
     b"content-length": CONTENT_LENGTH,
     b"content-type": CONTENT_TYPE,
@@ -160,10 +163,15 @@ class Head:
         "expect",
         "forward",
         "host",
+        "host_line",
         "http11",
         "keep_alive",
+        "length_line",
         "lines",
+        "names_trailers",
+        "takes_trailers",
         "traceparent",
+        "upgrade",
     )
 
     def __init__(self, lines: list[bytes], http11: bool) -> None:
@@ -185,6 +193,17 @@ class Head:
         self.host: bytes | None = None
         self.traceparent = b""
         """Empty: not given. Two are joined, as any two of a name may be (RFC 9110, 5.3)."""
+        self.host_line = b""
+        """How ``host`` stands among the lines that travel on."""
+        self.length_line = b""
+        """How ``content_length`` stands among them; whoever frames the body anew has to change
+        it."""
+        self.names_trailers = False
+        """Has a Trailer header, of use only while the message stays chunked."""
+        self.takes_trailers = False
+        """``TE: trailers``: whoever gets the answer takes its trailers."""
+        self.upgrade = b""
+        """Protocols of an Upgrade header."""
         self.connection: list[bytes] = []
         """Options of Connection headers, but close and keep-alive: names of headers that end
         here."""
@@ -210,15 +229,21 @@ class Head:
         if self.chunked and not self.http11:
             raise BadMessageError(400, "transfer-encoding must not be given in HTTP/1.0")
         if self.connection:
+            # Framing and routing are for everyone on the way: nobody can have them taken off.
+            kept = (self.host_line, self.length_line)
             self.forward = [
-                line for line in forward if line.split(b":", 1)[0].lower() not in self.connection
+                line for line in forward if line in kept or _name(line) not in self.connection
             ]
+            if b"accept-encoding" in self.connection:
+                self.accept_encoding = []
 
     def _note(self, header: Header, line: bytes) -> None:
         kind = header.kind
         value = header.value
         if kind == CONTENT_LENGTH:
             self.content_length = _length(value, self.content_length)
+            self.length_line = line
+            self.forward.append(line)
         elif kind == CONTENT_TYPE:
             self.content_type = value.lower()
             self.forward.append(line)
@@ -229,6 +254,8 @@ class Head:
             if self.host is not None:
                 raise BadMessageError(400, "host must be given once")
             self.host = value
+            self.host_line = line
+            self.forward.append(line)
         elif kind == TRANSFER_ENCODING:
             tab_after = line.rstrip(b" ").endswith(b"\t")  # llhttp: then it isn't chunked
             if self.chunked or tab_after or value.lower() != b"chunked":
@@ -240,16 +267,28 @@ class Head:
             self._note_connection(value)
         elif kind == ACCEPT_ENCODING:
             self.accept_encoding.append(line)
+            self.forward.append(line)
         elif kind == TRACEPARENT:
             before = self.traceparent
             self.traceparent = before + b", " + value if before else value
             self.forward.append(line)
-        elif kind == EXPECT:
+        else:
+            self._note_rare(kind, value, line)
+
+    def _note_rare(self, kind: int, value: bytes, line: bytes) -> None:
+        if kind == EXPECT:
             self.expect = value.lower()
+            self.forward.append(line)
+        elif kind == TRAILER:
+            self.names_trailers = True
+            self.forward.append(line)
+        elif kind == TE:
+            self.takes_trailers = self.takes_trailers or b"trailers" in _members(value)
+        elif kind == UPGRADE:
+            self.upgrade = self.upgrade + b", " + value if self.upgrade else value
 
     def _note_connection(self, value: bytes) -> None:
-        for raw in value.lower().split(b","):
-            option = raw.strip(b" \t")
+        for option in _members(value):
             if option == b"close":
                 self.close = True
             elif option == b"keep-alive":
@@ -258,6 +297,10 @@ class Head:
                 self.connection.append(option)
         if self.close:
             self.keep_alive = False
+
+    def without(self, name: bytes) -> list[bytes]:
+        """The lines that travel on, but for those called ``name`` (lower case)."""
+        return [line for line in self.forward if _name(line) != name]
 
     def values(self, name: bytes) -> list[bytes]:
         """Values of the headers called ``name`` (lower case), in order; those that end here
@@ -268,6 +311,14 @@ class Head:
             for line in self.lines
             if line[size : size + 1] == b":" and line[:size].lower() == name
         ]
+
+
+def _name(line: bytes) -> bytes:
+    return line.split(b":", 1)[0].lower()
+
+
+def _members(value: bytes) -> list[bytes]:
+    return [member.strip(b" \t") for member in value.lower().split(b",")]
 
 
 def _length(value: bytes, before: int) -> int:
@@ -296,6 +347,16 @@ class RequestHead(Head):
         self.method = method
         self.target = target
         """In origin form, ``/path?query``; or ``*``."""
+
+    def route_to(self, host: bytes) -> None:
+        """Put another Host in the place of the one that came, or first if none did."""
+        line = b"host: " + host
+        if self.host is None:
+            self.forward.insert(0, line)
+        else:
+            self.forward[self.forward.index(self.host_line)] = line
+        self.host = host
+        self.host_line = line
 
 
 class ResponseHead(Head):
@@ -334,7 +395,7 @@ def _take_other_form(head: RequestHead) -> None:
     match = _ABSOLUTE.fullmatch(head.target)
     if match is not None:
         _check_host(match.group(1))
-        head.host = match.group(1)
+        head.route_to(match.group(1))
         rest = match.group(2)
         head.target = rest if rest.startswith(b"/") else b"/" + rest
     elif head.method == b"CONNECT":

@@ -133,6 +133,8 @@ class UpstreamConnection:
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
         self.reused = False
+        self.stalled = False
+        """The model server does not read as fast as the request comes."""
         self.idle_since: float | None = None
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
@@ -164,6 +166,15 @@ class UpstreamConnection:
             transport.write(part)
         if exchange.client.stalled:
             self.pause()
+        if not exchange.received:
+            exchange.wire = []
+            if not self.stalled:
+                exchange.client.go_on()
+
+    def write(self, data: bytes) -> None:
+        """Send more of the request's body."""
+        if self._transport is not None:
+            self._transport.write(data)
 
     def pause(self) -> None:
         """Stop reading: the client does not keep up."""
@@ -200,10 +211,15 @@ class UpstreamConnection:
         self._transport = transport
 
     def pause_writing(self) -> None:
-        """Nothing to do: a request's body is whole, and capped, before any of it is sent."""
+        self.stalled = True
+        exchange = self._exchange
+        if exchange is not None and not exchange.received:
+            exchange.client.hold()
 
     def resume_writing(self) -> None:
-        pass
+        self.stalled = False
+        if self._exchange is not None:
+            self._exchange.client.go_on()
 
     def eof_received(self) -> bool:
         return False
@@ -245,7 +261,7 @@ class UpstreamConnection:
             exchange.fail(Refusal.PROTOCOL, f"answered what is no HTTP: {fault.reason}")
             return
         if body.done:
-            self._release(body)
+            self._release(exchange, body)
         exchange.on_piece(piece, data, body)
 
     def _read_head(self, exchange: "Exchange", data: bytes) -> None:
@@ -264,7 +280,7 @@ class UpstreamConnection:
         exchange.on_head(head, body)
         piece = body.feed(rest) if rest else b""
         if body.done:
-            self._release(body)
+            self._release(exchange, body)
         if rest or body.done:
             exchange.on_piece(piece, rest, body)
         else:
@@ -274,11 +290,14 @@ class UpstreamConnection:
         block = self._reader.feed(data)
         return None if block is None else h1.parse_response(block)
 
-    def _release(self, body: Body) -> None:
+    def _release(self, exchange: "Exchange", body: Body) -> None:
         """The answer is over: keep the connection, if it can serve another."""
         self._exchange = None
         head = self._head
-        if head is not None and head.keep_alive and self.usable and not body.rest:
+        transport = self._transport
+        if not exchange.received or transport is None or transport.get_write_buffer_size():
+            self.abort()  # what it was still to be told is of no use any more
+        elif head is not None and head.keep_alive and self.usable and not body.rest:
             self.resume()  # a paused one would not hear the server close
             self.upstream.keep(self)
         else:

@@ -132,10 +132,11 @@ async def proxied(
     *,
     speed: float = 1.0,
     dialer: Dialer | None = None,
+    reads_bodies: bool = True,
 ) -> AsyncIterator[Stand]:
     loop = asyncio.get_running_loop()
     meter = Meter()
-    async with serving(script) as upstream:
+    async with serving(script, reads_bodies=reads_bodies) as upstream:
         proxy = Proxy(
             local_upstream=upstream.url,
             clock=Clock(speed),

@@ -87,8 +87,9 @@ Script = Callable[[Call], Awaitable[None]]
 class Upstream:
     """Serves a script; keeps what it saw."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, *, reads_bodies: bool = True) -> None:
         self.script = script
+        self.reads_bodies = reads_bodies
         self.calls: list[Call] = []
         self.connections = 0
         self.port = 0
@@ -103,7 +104,7 @@ class Upstream:
         self._writers.add(writer)
         try:
             while True:
-                call = await _read(reader, writer)
+                call = await self._read(reader, writer)
                 self.calls.append(call)
                 await self.script(call)
                 if call.closed:
@@ -117,24 +118,29 @@ class Upstream:
                 if call.writer is writer:
                     call.over.set()
 
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Call:
+        head = await reader.readuntil(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").strip().split("\r\n")
+        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+        body = b""
+        if self.reads_bodies:
+            whole = "a proxy that has the body whole says its length"
+            assert "transfer-encoding" not in headers, whole
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+        method, target, _ = first.split(" ")
+        return Call(method, target, headers, head, body, reader, writer)
+
     def close_connections(self) -> None:
         for writer in self._writers:
             writer.close()
 
 
-async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Call:
-    head = await reader.readuntil(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").strip().split("\r\n")
-    headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
-    assert "transfer-encoding" not in headers, "a proxy that has the body whole says its length"
-    body = await reader.readexactly(int(headers.get("content-length", 0)))
-    method, target, _ = first.split(" ")
-    return Call(method, target, headers, head, body, reader, writer)
-
-
 @asynccontextmanager
-async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
-    upstream = Upstream(script)
+async def serving(
+    script: Script, tls: ssl.SSLContext | None = None, *, reads_bodies: bool = True
+) -> AsyncIterator[Upstream]:
+    """``reads_bodies``: before the script is called; else it finds them in the call's reader."""
+    upstream = Upstream(script, reads_bodies=reads_bodies)
     server = await asyncio.start_server(upstream._serve, "127.0.0.1", 0, ssl=tls)
     upstream.port = server.sockets[0].getsockname()[1]
     try:

@@ -167,7 +167,7 @@ async def test_hop_by_hop_headers_end_here_in_both_directions() -> None:
             "content-length": "2",
         }
         assert set(stand.upstream.calls[0].headers) == {
-            *("host", "content-type", "content-length", "accept-encoding")
+            *("host", "content-type", "content-length", "accept-encoding", "via")
         }
 
 
@@ -286,7 +286,7 @@ async def test_too_large_a_body_is_refused(framing: str) -> None:
         body = b"x" * 3_000_000
         request = post(body)
         if framing == "chunked":
-            head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            head = b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
             request = head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         if framing == "expect":
             request = post(body, more="Expect: 100-continue\r\n")[: -len(body)]
@@ -638,13 +638,13 @@ async def test_a_plain_call_may_take_longer_than_a_first_token() -> None:
 async def test_a_stream_may_last_longer_than_its_pauses() -> None:
     async def script(call: Call) -> None:
         await call.begin_stream()
-        for _ in range(20):
-            await call.chunk(b'data: {"choices":[]}\n\n')
+        for _ in range(60):
+            await call.chunk(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n')
             await asyncio.sleep(0.02)
         await call.chunk(b"data: [DONE]\n\n")
         await call.send(b"0\r\n\r\n")
 
-    config = SidecarConfig(timeouts=Timeouts(idle_s=15, connect_s=60))
+    config = SidecarConfig(timeouts=Timeouts(idle_s=45, connect_s=60))
     async with proxied(script, config, speed=60) as stand:
         assert (await stand.ask(post(STREAM))).whole
 
@@ -660,7 +660,8 @@ async def test_a_connection_that_is_not_accepted_times_out() -> None:
         )
         async with proxied(like_a_server, config, speed=60) as stand, asyncio.timeout(10):
             answer = await stand.ask(post(PLAIN))
-            assert outcomes(answer) == (504, "server_error", Refusal.TIMEOUT)
+            assert outcomes(answer) == (504, "server_error", Refusal.CONNECT)
+            assert stand.series.outcomes == {Outcome.CONNECT_ERROR: 1}
             assert "accept a connection" in json.loads(answer.body)["error"]["message"]
 
 

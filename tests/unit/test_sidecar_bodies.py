@@ -1,0 +1,319 @@
+"""A request's body that nobody has to read goes on as it comes, as fast as it is taken."""
+
+import asyncio
+import inspect
+import json
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+import pytest
+import uvloop
+
+from proxied import RawClient, Stand, proxied
+from tidegate_wire.config import SidecarConfig, Timeouts
+from tidegate_wire.names import Outcome, Refusal
+from upstream import Call
+
+UPLOAD = b"POST /v1/files HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = UPLOAD + b"Transfer-Encoding: chunked\r\n\r\n"
+LARGE = 64 << 20
+
+
+def sized(length: int, more: bytes = b"") -> bytes:
+    return UPLOAD + more + b"Content-Length: %d\r\n\r\n" % length
+
+
+async def called(stand: Stand) -> Call:
+    while not stand.upstream.calls:
+        await asyncio.sleep(0.002)
+    return stand.upstream.calls[-1]
+
+
+async def wait(call: Call) -> None:
+    await call.gone()
+
+
+async def test_each_piece_goes_on_as_it_comes() -> None:
+    for head, parts in (
+        (sized(10), [b"hello", b"world"]),
+        (CHUNKED, [b"5\r\nhello\r\n", b"5\r\nworld\r\n", b"0\r\nX-Sum: 1\r\n\r\n"]),
+    ):
+
+        async def script(call: Call, parts: list[bytes] = parts) -> None:
+            for part in parts:
+                assert await call.reader.readexactly(len(part)) == part
+                await call.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+            await call.answer(b"ok")
+
+        async with proxied(script, reads_bodies=False) as stand, asyncio.timeout(10):
+            client = await stand.connect()
+            await client.send(head)
+            for part in parts:
+                await client.send(part)
+                assert await client.reader.readuntil(b"\r\n\r\n")
+            answer = await client.answer()
+            assert (answer.body, answer.whole) == (b"ok", True)
+            expected = b"transfer-encoding: chunked" if head is CHUNKED else b"Content-Length: 10"
+            assert expected in stand.upstream.calls[0].head.split(b"\r\n")
+
+
+async def test_a_body_of_any_size_passes_and_the_cap_is_for_those_that_are_held() -> None:
+    size = 30_000_000
+    got = 0
+
+    async def script(call: Call) -> None:
+        nonlocal got
+        while got < size:
+            got += len(await call.reader.read(1 << 20))
+        await call.answer(b"ok")
+
+    config = SidecarConfig(max_request_bytes=1000)
+    async with proxied(script, config, reads_bodies=False) as stand, asyncio.timeout(30):
+        client = await stand.connect()
+        await client.send(sized(size))
+        for _ in range(30):
+            await client.send(b"x" * 1_000_000)
+        assert (await client.answer()).body == b"ok"
+        # The request is over, and the connections with it can serve another.
+        got = 0
+        await client.send(sized(size) + b"x" * size)
+        assert (await client.answer()).body == b"ok"
+
+
+async def test_a_server_that_does_not_read_stops_the_client_and_not_our_memory() -> None:
+    go_on = asyncio.Event()
+    got = 0
+
+    async def script(call: Call) -> None:
+        nonlocal got
+        call.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await go_on.wait()
+        call.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        while got < LARGE:
+            got += len(await call.reader.read(1 << 20))
+        await call.answer(b"ok")
+
+    async with proxied(script, reads_bodies=False) as stand, asyncio.timeout(40):
+        client = await stand.connect()
+        sent = await send_until_it_stops(client, sized(LARGE))
+        assert sent < LARGE  # it stood still before the end: the sockets' buffers were full
+        (exchange,) = stand.proxy.live
+        transport = exchange.connection._transport  # type: ignore[union-attr]
+        assert transport.get_write_buffer_size() < 1 << 20  # type: ignore[union-attr]
+        go_on.set()
+        while sent < LARGE:
+            await client.send(b"x" * min(1 << 20, LARGE - sent))
+            sent += min(1 << 20, LARGE - sent)
+        assert (await client.answer()).body == b"ok"
+
+
+async def send_until_it_stops(client: RawClient, head: bytes) -> int:
+    """Bytes of the body that could be sent."""
+    sent = 0
+    await client.send(head)
+    try:
+        while sent < LARGE:
+            client.writer.write(b"x" * (1 << 20))
+            sent += 1 << 20
+            async with asyncio.timeout(0.5):
+                await client.writer.drain()
+    except TimeoutError:
+        pass
+    return sent
+
+
+async def test_an_answer_may_come_while_the_request_still_does() -> None:
+    async def script(call: Call) -> None:
+        await call.begin_stream()
+        while (line := await call.reader.readline()) != b"0\r\n":
+            if line.startswith(b"data"):
+                await call.chunk(line)
+        await call.send(b"0\r\n\r\n")
+
+    async with proxied(script, reads_bodies=False) as stand, asyncio.timeout(10):
+        client = await stand.connect()
+        await client.send(CHUNKED)
+        assert b" 200 OK" in await client.reader.readuntil(b"\r\n\r\n")
+        for i in range(5):
+            await client.send(b"8\r\ndata: %d\n\r\n" % i)
+            assert await client.reader.readuntil(b"\n\r\n") == b"8\r\ndata: %d\n\r\n" % i
+        await client.send(b"0\r\n\r\n")
+        assert await client.reader.readuntil(b"\r\n\r\n") == b"0\r\n\r\n"
+        assert await client.closed()
+
+
+async def test_an_answer_that_ends_before_the_request_reaches_a_client_that_still_sends() -> None:
+    async def script(call: Call) -> None:
+        await call.answer(b"too much", status="413 Content Too Large")
+        await call.gone()
+
+    async with proxied(script, reads_bodies=False) as stand, asyncio.timeout(10):
+        client = await stand.connect()
+        await client.send(sized(1 << 30))
+        answer = await client.answer()
+        assert (answer.status, answer.body, answer.whole) == (413, b"too much", True)
+        assert answer.headers["connection"] == "close"
+        await stand.upstream.calls[0].over.wait()
+        for _ in range(5):  # closed outright, the second of these would meet a reset
+            await client.send(b"x" * 100_000)
+            await asyncio.sleep(0.01)
+        assert await client.closed()
+        assert not stand.proxy.in_flight
+
+
+async def test_the_server_decides_on_an_expectation() -> None:
+    async def script(call: Call) -> None:
+        if "x-refuse" in call.headers:
+            await call.answer(b"no", status="417 Expectation Failed")
+            return
+        await call.send(b"HTTP/1.1 100 Continue\r\nX-Hint: 1\r\n\r\n")
+        assert await call.reader.readexactly(4) == b"body"
+        await call.answer(b"yes")
+
+    async with proxied(script, reads_bodies=False) as stand, asyncio.timeout(10):
+        client = await stand.connect()
+        await client.send(sized(4, b"Expect: 100-continue\r\n"))
+        told = await client.reader.readuntil(b"\r\n\r\n")
+        assert told == b"HTTP/1.1 100 Continue\r\nX-Hint: 1\r\n\r\n"
+        await client.send(b"body")
+        assert (await client.answer()).body == b"yes"
+        await client.send(sized(4, b"Expect: 100-continue\r\nX-Refuse: 1\r\n"))
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (417, "close")
+
+
+async def test_a_body_that_breaks_off_in_its_framing_ends_both_connections() -> None:
+    async with proxied(wait, reads_bodies=False) as stand, asyncio.timeout(10):
+        client = await stand.connect()
+        await client.send(CHUNKED + b"5\r\nhello\r\n")
+        call = await called(stand)
+        await client.send(b"zz\r\n")
+        answer = await client.answer()
+        assert answer.status == 400
+        assert json.loads(answer.body)["error"]["code"] == Refusal.BAD_REQUEST
+        assert await client.closed()
+        await call.over.wait()
+        await stand.settled()
+        assert stand.series.outcomes == {Outcome.CLIENT_ERROR: 1}
+
+
+async def test_what_is_on_its_way_gets_no_connection_that_may_be_stale() -> None:
+    async def script(call: Call) -> None:
+        length = int(call.headers.get("content-length", 0))
+        if await call.reader.readexactly(length) == b"stale":
+            await call.answer(b"ok")
+            await call.reader.readuntil(b"\r\n\r\n")
+            call.cut()
+        else:
+            await call.answer(b"ok")
+
+    async with proxied(script, reads_bodies=False) as stand, asyncio.timeout(10):
+        client = await stand.connect()
+        for size in (4, 100):
+            await client.send(sized(5) + b"stale")
+            assert (await client.answer()).status == 200
+            # Whole at once it is sent twice if need be, and else on a connection of its own.
+            await client.send(sized(size))
+            if size == 100:
+                await asyncio.sleep(0.02)
+            await client.send(b"x" * size)
+            assert (await client.answer()).status == 200
+        await stand.settled()
+        assert stand.series.outcomes == {Outcome.OK: 4}
+
+
+LEAVING = {
+    "while its body is passed on": (sized(1000) + b"x", False),
+    "while nobody takes its body": (sized(LARGE), True),
+    "while it waits for an answer": (sized(1) + b"x", False),
+    "with requests waiting that nobody reads": (
+        sized(1) + b"x" + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 20_000,
+        False,
+    ),
+}
+
+
+def leave(client: RawClient, how: str) -> None:
+    if how == "half-closes":
+        client.writer.write_eof()
+        return
+    if how == "resets":
+        sock = client.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.writer.close()
+
+
+@pytest.mark.parametrize("how", ["closes", "resets", "half-closes"])
+@pytest.mark.parametrize(("sent", "stalls"), LEAVING.values(), ids=LEAVING)
+@pytest.mark.parametrize("loop", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_client_that_leaves_ends_the_call_within_100_ms(
+    sent: bytes, stalls: bool, how: str, loop: Callable[[Awaitable[float]], float]
+) -> None:
+    # The best of three: the machine may be busy with something else.
+    assert any(loop(seconds_until_ended(sent, stalls, how)) < 0.1 for _ in range(3))
+
+
+async def seconds_until_ended(sent: bytes, stalls: bool, how: str) -> float:
+    async def script(call: Call) -> None:
+        if stalls:
+            call.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(60)
+
+    async with proxied(script, reads_bodies=False) as stand, asyncio.timeout(10):
+        client = await stand.connect()
+        await client.send(sent)
+        await called(stand)
+        (exchange,) = stand.proxy.live
+        while stalls and not exchange.client.held:
+            await client.send(b"x" * 65536)
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.1)
+        left_at = asyncio.get_running_loop().time()
+        leave(client, how)
+        while not exchange.over:
+            await asyncio.sleep(0.001)
+        assert exchange.connection is None
+        assert stand.series.outcomes == {Outcome.CANCELLED: 1}
+        return asyncio.get_running_loop().time() - left_at
+
+
+async def test_a_server_that_takes_nothing_of_a_body_is_timed_out() -> None:
+    async def script(call: Call) -> None:
+        call.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(60)
+
+    config = SidecarConfig(timeouts=Timeouts(idle_s=12, total_s=6000, connect_s=60))
+    async with proxied(script, config, speed=60, reads_bodies=False) as stand:
+        async with asyncio.timeout(20):
+            client = await stand.connect()
+            await send_until_it_stops(client, sized(LARGE))
+            answer = await client.answer()
+        assert answer.status == 504
+        assert "took nothing of the request" in json.loads(answer.body)["error"]["message"]
+        assert stand.series.outcomes == {Outcome.TIMEOUT: 1}
+
+
+async def test_a_client_that_stops_in_the_middle_of_a_body_is_let_go() -> None:
+    config = SidecarConfig(timeouts=Timeouts(total_s=60_000, connect_s=600))
+    async with proxied(wait, config, speed=600, reads_bodies=False) as stand:
+        async with asyncio.timeout(10):
+            client = await stand.connect()
+            await client.send(sized(10) + b"x")
+            assert await client.closed()
+        assert stand.series.outcomes == {Outcome.CANCELLED: 1}
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        test
+        for name, test in list(globals().items())
+        if inspect.iscoroutinefunction(test)
+        and name.startswith("test_")
+        and not inspect.signature(test).parameters
+    ],
+    ids=lambda test: test.__name__.removeprefix("test_"),
+)
+def test_it_is_the_same_on_the_event_loop_of_production(test: object) -> None:
+    uvloop.run(test())  # type: ignore[operator]
