@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Final
 from tidegate_sidecar.admit import Blocked, Route, admit
 from tidegate_sidecar.answers import error_answer
 from tidegate_sidecar.body import CHUNKED, LENGTH, UNTIL_CLOSE, Body
+from tidegate_sidecar.dialect.paths import (
+    model_in_path,
+    with_model_in_path,
+)
 from tidegate_sidecar.dialect.schema import Call
 from tidegate_sidecar.dialect.shape import Dialect, parse_call
 from tidegate_sidecar.h1 import BadMessageError, RequestHead, ResponseHead
@@ -143,7 +147,8 @@ class Exchange:
         route = Route("", None)
         if dialect.asks_model:
             tenant = tenant_of(proxy.config, request)
-            asked = "" if self._call is None else self._call.model
+            named = "" if self._call is None else self._call.model
+            asked = model_in_path(request.target) or named
             verdict = admit(proxy.config, tenant, asked, proxy.clock.now(), proxy.turn)
             if isinstance(verdict, Blocked):
                 proxy.meter.blocked(verdict.model, tenant, verdict.code)
@@ -179,13 +184,16 @@ class Exchange:
                 self._take_usage = dialect.must_ask_usage(call)
             if self._take_usage or route.rewrite is not None:
                 body = dialect.rewrite(body, call, route.rewrite, self._take_usage)
+        target = request.target
+        if route.rewrite is not None:
+            target = with_model_in_path(target, route.rewrite)
         upstream = self._upstream
         assert upstream is not None
         if request.host is None or route.upstream or upstream.own_host:
             request.route_to(upstream.authority)
         head = request_head(
             request,
-            upstream.target_of(request.target),
+            upstream.target_of(target),
             length=len(body) if self._dialect.read else -1,
             reads_answer=call is not None,
             for_proxy=upstream.proxy_line,

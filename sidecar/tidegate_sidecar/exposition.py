@@ -77,7 +77,7 @@ def _histograms(timings: list[Timings], openmetrics: bool) -> Iterator[_Family]:
         ),
         (
             Metric.TIME_TO_FIRST_TOKEN,
-            "From the whole request to the first event.",
+            "From the whole request to the first event with output.",
             [one.first_token for one in timings],
         ),
         (

@@ -7,8 +7,8 @@ unmeasured: no answer is lost because we could not read it.
 from typing import Final
 
 from tidegate_sidecar.admit import Route
-from tidegate_sidecar.dialect.answer import PlainAnswer
-from tidegate_sidecar.dialect.shape import CHARS_PER_TOKEN, Dialect, Stream, StreamEnd, Usage
+from tidegate_sidecar.dialect.shape import CHARS_PER_TOKEN, Dialect, Stream, StreamEnd
+from tidegate_sidecar.dialect.usage import PlainAnswer, Usage
 from tidegate_sidecar.meter import Meter, Series, Tokens
 from tidegate_sidecar.sse import EventFilter, Watcher
 from tidegate_sidecar.trace import Trace

@@ -14,7 +14,9 @@ TAIL_BYTES: Final = 8192
 """Kept of a stream, in whole events: usage and the finish reason are in its last few, each some
 200-400 bytes."""
 MAX_EVENT_BYTES: Final = 1 << 20
-"""Kept of one event that has no end; what lies before is given up."""
+"""Kept of one event; of a longer one both ends are."""
+TORN_HEAD_BYTES: Final = 1024
+"""Kept of its beginning, where its type is; pictures and sound lie between."""
 MAX_HELD_BYTES: Final = 65536
 """An event that may have to be taken out is held until it ends; one longer than this is none of
 those."""
@@ -120,12 +122,12 @@ class Watcher:
         if end >= 0:
             tail = tail[end + 2 :]
         elif len(tail) > MAX_EVENT_BYTES:
-            tail = tail[-TAIL_BYTES:]
+            tail = tail[:TORN_HEAD_BYTES] + tail[-TAIL_BYTES:]
         self._pieces = [tail]
         self._size = len(tail)
         self._heard = max(self._heard - (whole - self._size), 0)
         # Doubling, so that one endless event is not joined anew for every read of it.
-        self._trim_at = 2 * max(TAIL_BYTES, len(tail))
+        self._trim_at = min(2 * max(TAIL_BYTES, len(tail)), MAX_EVENT_BYTES)
 
     def last(self, count: int) -> list[bytes]:
         """Data of the last whole events, at most ``count`` (-1: all that are kept), latest first;

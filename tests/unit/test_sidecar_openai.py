@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate_sidecar.dialect.answer import WHOLE_BYTES, PlainAnswer
 from tidegate_sidecar.dialect.openai import CHAT
 from tidegate_sidecar.dialect.shape import parse_call
+from tidegate_sidecar.dialect.usage import WHOLE_BYTES, PlainAnswer
 
 
 def rewritten(body: bytes, model: str | None, ask_usage: bool = False) -> bytes:

@@ -18,6 +18,7 @@ from upstream import Call, chat_reply, chat_stream, like_a_server, serving, usag
 PLAIN = b'{"model":"big","messages":[]}'
 STREAM = b'{"model":"big","stream":true}'
 STREAM_USAGE = b'{"model":"big","stream":true,"stream_options":{"include_usage":true}}'
+TOKEN = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
 FAR = 4e9
 
 
@@ -583,20 +584,20 @@ async def only_comments(call: Call) -> None:
 
 
 async def stop_after_a_token(call: Call) -> None:
-    await call.stream(b'data: {"choices":[]}\n\n')
+    await call.stream(TOKEN)
     await call.gone()
 
 
 async def stall(call: Call) -> None:
     await call.begin_stream()
-    await call.chunk(b'data: {"choices":[]}\n\n')
+    await call.chunk(TOKEN)
     await call.gone()
 
 
 async def drip(call: Call) -> None:
     await call.begin_stream()
     while not call.writer.transport.is_closing():
-        await call.chunk(b'data: {"choices":[]}\n\n')
+        await call.chunk(TOKEN)
         await asyncio.sleep(0.01)
 
 
@@ -639,7 +640,7 @@ async def test_a_stream_may_last_longer_than_its_pauses() -> None:
     async def script(call: Call) -> None:
         await call.begin_stream()
         for _ in range(60):
-            await call.chunk(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n')
+            await call.chunk(TOKEN)
             await asyncio.sleep(0.02)
         await call.chunk(b"data: [DONE]\n\n")
         await call.send(b"0\r\n\r\n")

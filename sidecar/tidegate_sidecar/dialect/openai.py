@@ -10,30 +10,32 @@ from typing import Final
 
 import msgspec
 
-from tidegate_sidecar.dialect.answer import PlainAnswer
 from tidegate_sidecar.dialect.rewrite import put_first, replace_values
-from tidegate_sidecar.dialect.schema import Call, Chat, ChatOutput, ChatText, ChatUsage
+from tidegate_sidecar.dialect.schema import Call, ChatEvent, ChatOutput, ChatText, ChatUsage
 from tidegate_sidecar.dialect.shape import (
     CHARS_PER_TOKEN,
+    DONE,
     LAST_EVENTS,
     Dialect,
     Operation,
     Stream,
     StreamEnd,
-    Usage,
     text_chars,
 )
+from tidegate_sidecar.dialect.usage import PlainAnswer, Usage
 from tidegate_sidecar.sse import Watcher
 
-_DONE: Final = b"[DONE]"
+_TEXTS: Final = frozenset(
+    ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
+)
 _ASK: Final = b'"stream_options":{"include_usage":true}'
 
-_chat: Final = msgspec.json.Decoder(Chat)
+_event: Final = msgspec.json.Decoder(ChatEvent)
 _output: Final = msgspec.json.Decoder(ChatOutput)
 _usage: Final = msgspec.json.Decoder(ChatUsage)
 
 
-class OpenAI(Dialect):
+class Completions(Dialect):
     """Chat, completions or embeddings."""
 
     __slots__ = ()
@@ -70,28 +72,21 @@ class OpenAI(Dialect):
         return _STREAM
 
     def usage(self, answer: PlainAnswer) -> Usage | None:
-        whole = answer.whole
-        if whole is not None:
-            reply = _read(whole)
-            return None if reply is None else read_usage(bytes(reply.usage))
-        for raw in answer.usages():
-            usage = read_usage(raw)
-            if usage is not None:
-                return usage
-        return None
+        return answer.usage(read_usage)
 
-    def estimate(self, answer: PlainAnswer) -> int:
-        whole = answer.whole
-        return 0 if whole is None else (_chars(whole) or 0) // CHARS_PER_TOKEN
+    def answer_chars(self, body: bytes) -> int:
+        return _chars(body) or 0
 
 
-CHAT: Final[Dialect] = OpenAI(
+CHAT: Final[Dialect] = Completions(
     Operation.CHAT, read=True, streamed=True, charged=True, asks_model=True
 )
-COMPLETIONS: Final[Dialect] = OpenAI(
+COMPLETIONS: Final[Dialect] = Completions(
     Operation.COMPLETIONS, read=True, streamed=True, charged=True, asks_model=True
 )
-EMBEDDINGS: Final[Dialect] = OpenAI(Operation.EMBEDDINGS, read=True, charged=True, asks_model=True)
+EMBEDDINGS: Final[Dialect] = Completions(
+    Operation.EMBEDDINGS, read=True, charged=True, asks_model=True
+)
 MODELS: Final[Dialect] = Dialect(Operation.MODELS)
 
 
@@ -101,7 +96,7 @@ class ChatStream(Stream):
     __slots__ = ()
 
     def output_chars(self, data: bytes) -> int:
-        if data.strip() == _DONE:
+        if data.strip() == DONE:
             return 0
         chars = _chars(data)
         return CHARS_PER_TOKEN if chars is None else chars
@@ -109,7 +104,7 @@ class ChatStream(Stream):
     def end(self, watcher: Watcher) -> StreamEnd:
         end = StreamEnd()
         for data in watcher.last(LAST_EVENTS):
-            if data.strip() == _DONE:
+            if data.strip() == DONE:
                 end.complete = True
                 continue
             reply = _read(data)
@@ -129,9 +124,9 @@ class ChatStream(Stream):
 _STREAM: Final = ChatStream()
 
 
-def _read(body: bytes) -> Chat | None:
+def _read(body: bytes) -> ChatEvent | None:
     try:
-        return _chat.decode(body)
+        return _event.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
 
@@ -149,15 +144,17 @@ def _choice_chars(choice: ChatText) -> int:
     said = choice.delta if choice.delta is not None else choice.message
     if said is None:
         return len(choice.text or "")
-    return sum(text_chars(value) for name, value in said.items() if name != "role")
+    chars = 0
+    for name, value in said.items():
+        if name in _TEXTS:
+            chars += text_chars(value)
+        elif value and name != "role":
+            chars += CHARS_PER_TOKEN  # sound, pictures: their bytes say nothing of tokens
+    return chars
 
 
 def read_usage(raw: bytes) -> Usage | None:
-    """Usage as this API tells it; None for ``null``, for nothing, and for what is none.
-
-    Not of ``msgspec.Raw``: its stubs call it bytes, which it is not, and compiled code takes them
-    at their word.
-    """
+    """Usage as this API tells it: a ``UsageReader``."""
     if not raw:
         return None
     try:
@@ -172,5 +169,6 @@ def read_usage(raw: bytes) -> Usage | None:
         # https://docs.x.ai/docs/key-information/consumption-and-rate-limits
         max(told.completion_tokens or 0, (told.total_tokens or 0) - incoming),
         cached_input=0 if before is None else before.cached_tokens or 0,
+        cache_creation=0 if before is None else before.cache_write_tokens or 0,
         reasoning=0 if after is None else after.reasoning_tokens or 0,
     )

@@ -6,9 +6,9 @@ queries hide nothing, since servers read through them.
 
 import re
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
-from tidegate_sidecar.dialect import openai
+from tidegate_sidecar.dialect import anthropic, openai, responses
 from tidegate_sidecar.dialect.shape import Dialect, Operation
 
 OTHER: Final = Dialect(Operation.OTHER)
@@ -20,8 +20,12 @@ _ENDINGS: Final = {
     b"/chat/completions": openai.CHAT,
     b"/completions": openai.COMPLETIONS,
     b"/embeddings": openai.EMBEDDINGS,
+    b"/responses": responses.RESPONSES,
+    b"/v1/messages": anthropic.MESSAGES,
+    b"/v1/messages/count_tokens": anthropic.COUNT_TOKENS,
 }
 _MODELS: Final = re.compile(rb".*/v1/models(?:/.*)?")
+_DEPLOYMENT: Final = re.compile(rb"(/deployments/)([^/?]+)(?=/)")
 _SLASHES: Final = re.compile(rb"//+")
 
 
@@ -36,6 +40,8 @@ def dialect_of(method: bytes, target: bytes) -> Dialect:
         for ending, dialect in _ENDINGS.items():
             if path.endswith(ending):
                 return dialect
+        if b"/v1/messages/" in path:
+            return anthropic.OTHER_CALL
         return OTHER_CALL if b"/v1/" in path else OTHER
     if method in (b"GET", b"HEAD") and _MODELS.fullmatch(path):
         return openai.MODELS
@@ -49,3 +55,22 @@ def _path(target: bytes) -> bytes:
     if b"//" in path:
         path = _SLASHES.sub(b"/", path)
     return path.rstrip(b"/")
+
+
+def model_in_path(target: bytes) -> str:
+    """The deployment that a path of Azure's OpenAI API names; empty where it names none.
+
+    There it decides which model answers, and the body need not name one:
+    https://learn.microsoft.com/en-us/azure/ai-services/openai/reference
+    """
+    if b"/deployments/" not in target:
+        return ""
+    found = _DEPLOYMENT.search(target.split(b"?", 1)[0])
+    return "" if found is None else unquote(found[2].decode("latin-1"), errors="replace")
+
+
+def with_model_in_path(target: bytes, model: str) -> bytes:
+    """The target with another deployment, if it names one."""
+    if not model_in_path(target):
+        return target
+    return _DEPLOYMENT.sub(rb"\g<1>" + quote(model, safe="").encode(), target, count=1)

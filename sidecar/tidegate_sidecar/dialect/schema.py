@@ -19,13 +19,20 @@ class Call(msgspec.Struct):
     """Unset and ``null`` differ: only where it is unset may one be put in beside it."""
 
 
-# --- OpenAI: chat, completions, embeddings -------------------------------------------------------
+class Answer(msgspec.Struct):
+    """A plain answer, or what an event carries of one; all the APIs call it ``usage``."""
+
+    usage: msgspec.Raw = msgspec.Raw(b"")
+
+
+# --- OpenAI --------------------------------------------------------------------------------------
 
 
 class InputDetails(msgspec.Struct):
     """Parts of the input."""
 
     cached_tokens: int | None = 0
+    cache_write_tokens: int | None = 0
 
 
 class OutputDetails(msgspec.Struct):
@@ -51,8 +58,8 @@ class Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class Chat(msgspec.Struct):
-    """A whole answer, or one event of a stream."""
+class ChatEvent(msgspec.Struct):
+    """One event of a stream."""
 
     usage: msgspec.Raw = msgspec.Raw(b"")
     choices: list[Choice] | None = None
@@ -71,3 +78,84 @@ class ChatOutput(msgspec.Struct):
     """An answer or event whose output has to be weighed."""
 
     choices: list[ChatText] | None = None
+
+
+class ResponseUsage(msgspec.Struct):
+    """What the server says that a response cost."""
+
+    input_tokens: int | None = 0
+    output_tokens: int | None = 0
+    total_tokens: int | None = 0
+    input_tokens_details: InputDetails | None = None
+    output_tokens_details: OutputDetails | None = None
+
+
+class ResponseItem(msgspec.Struct):
+    """One part of a response that begins; calls of tools begin with a name."""
+
+    name: str | None = None
+
+
+class ResponseEvent(msgspec.Struct):
+    """One event of a response's stream."""
+
+    type: str = ""
+    response: Answer | None = None
+    delta: Any = None
+    item: ResponseItem | None = None
+
+
+class ResponseOutput(msgspec.Struct):
+    """A plain response whose output has to be weighed."""
+
+    output: list[dict[str, Any]] | None = None
+
+
+# --- Anthropic -----------------------------------------------------------------------------------
+
+
+class ThinkingDetails(msgspec.Struct):
+    """Parts of the output."""
+
+    thinking_tokens: int | None = 0
+
+
+class MessageUsage(msgspec.Struct):
+    """What the server says that a message cost, or has cost so far."""
+
+    input_tokens: int | None = 0
+    """Without what was read from a cache or written to one."""
+    cache_read_input_tokens: int | None = 0
+    cache_creation_input_tokens: int | None = 0
+    output_tokens: int | None = 0
+    output_tokens_details: ThinkingDetails | None = None
+
+
+class MessageDelta(msgspec.Struct):
+    """What an event adds to a block: one of these."""
+
+    text: str | None = None
+    partial_json: str | None = None
+    thinking: str | None = None
+
+
+class MessageBlock(msgspec.Struct):
+    """A block that begins; calls of tools begin with a name."""
+
+    name: str | None = None
+
+
+class MessageEvent(msgspec.Struct):
+    """One event of a message's stream."""
+
+    type: str = ""
+    message: Answer | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"")
+    delta: MessageDelta | None = None
+    content_block: MessageBlock | None = None
+
+
+class MessageOutput(msgspec.Struct):
+    """A plain message whose output has to be weighed."""
+
+    content: list[dict[str, Any]] | None = None

@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from tidegate_sidecar.dialect.answer import PlainAnswer
 from tidegate_sidecar.dialect.rewrite import replace_values
 from tidegate_sidecar.dialect.schema import Call
+from tidegate_sidecar.dialect.usage import PlainAnswer, Usage
 from tidegate_sidecar.sse import Watcher
 
 CHARS_PER_TOKEN: Final = 4
@@ -23,6 +23,8 @@ one token, which is 4 to 5 characters of English and fewer of most else; Anthrop
 put several into one."""
 LAST_EVENTS: Final = 8
 """Enough for the finish reasons of several choices, usage, and the words that end a stream."""
+DONE: Final = b"[DONE]"
+"""OpenAI's last word, which is an event but no token; gateways put it at the end of anything."""
 
 
 class Operation(StrEnum):
@@ -34,31 +36,6 @@ class Operation(StrEnum):
     MODELS = "models"
     COUNT_TOKENS = "count_tokens"
     OTHER = "other"
-
-
-class Usage:
-    """What a server says that a call cost, in tokens."""
-
-    __slots__ = ("cache_creation", "cached_input", "incoming", "outgoing", "reasoning")
-
-    def __init__(
-        self,
-        incoming: int = 0,
-        outgoing: int = 0,
-        *,
-        cached_input: int = 0,
-        cache_creation: int = 0,
-        reasoning: int = 0,
-    ) -> None:
-        self.incoming = max(incoming, 0)
-        """All of the input."""
-        self.outgoing = max(outgoing, 0)
-        """All of the output, reasoning and calls of tools included."""
-        self.cached_input = min(max(cached_input, 0), self.incoming)
-        """The part of the input that was read from a cache."""
-        self.cache_creation = min(max(cache_creation, 0), self.incoming - self.cached_input)
-        """The part of the input that was written to a cache."""
-        self.reasoning = min(max(reasoning, 0), self.outgoing)
 
 
 class StreamEnd:
@@ -105,7 +82,8 @@ class Stream:
             return 0
         chars = [self.output_chars(data) for data in watcher.last(-1)]
         told = [count for count in chars if count]
-        events = watcher.events - watcher.opening - (len(chars) - len(told))
+        forgotten = watcher.events - len(chars)
+        events = len(told) + max(forgotten - watcher.opening, 0)
         mean = sum(told) / len(told) if told else 0.0
         per_event = mean / CHARS_PER_TOKEN if mean >= BATCHED_CHARS else 1.0
         return max(round(events * per_event), 1)
@@ -157,21 +135,29 @@ class Dialect:
         """What a plain answer says about usage; None if nothing that can be read."""
         return None
 
-    def estimate(self, answer: PlainAnswer) -> int:
-        """Output tokens of a plain answer that says nothing of usage, from the length of its
-        texts."""
+    def answer_chars(self, body: bytes) -> int:
+        """How many characters of model output a whole plain answer carries; 0 for what can't be
+        read."""
         return 0
+
+    def estimate(self, answer: PlainAnswer) -> int:
+        """Output tokens of a plain answer that says nothing of usage."""
+        if not self.streamed:
+            return 0  # embeddings are no output
+        whole = answer.whole
+        chars = answer.size if whole is None else self.answer_chars(whole)
+        return chars // CHARS_PER_TOKEN
 
     def error_body(self, status: int, message: str, code: str) -> bytes:
         """An error of ours as clients of this API expect one; unknown ones get OpenAI's shape."""
-        kind = _ERROR_KINDS.get(status, "server_error" if status >= 500 else "")
-        kind = kind or "invalid_request_error"
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        if status == 429:
+            kind = "insufficient_quota"
         error = {"message": message, "type": kind, "param": None, "code": code}
         return msgspec.json.encode({"error": error})
 
 
-_ERROR_KINDS: Final = {429: "insufficient_quota"}
-
+_MARKS: Final = frozenset(("id", "type", "status", "signature", "encrypted_content"))
 _call: Final = msgspec.json.Decoder(Call)
 
 
@@ -184,11 +170,12 @@ def parse_call(body: bytes) -> Call | None:
 
 
 def text_chars(value: object) -> int:
-    """Characters in all the strings of a JSON value."""
+    """Characters in all the strings of a JSON value, but for what servers add to a model's
+    words."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
-        return sum(text_chars(inner) for inner in value.values())
+        return sum(text_chars(inner) for name, inner in value.items() if name not in _MARKS)
     if isinstance(value, list):
         return sum(text_chars(inner) for inner in value)
     return 0

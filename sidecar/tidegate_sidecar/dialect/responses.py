@@ -1,0 +1,143 @@
+"""OpenAI's Responses API, and the servers that speak it (vLLM, SGLang, LiteLLM).
+
+Law: pure. Source: https://platform.openai.com/docs/api-reference/responses-streaming. A stream
+ends with ``response.completed``, ``response.incomplete``, ``response.failed`` or ``error``; usage
+is in the response that the first three carry, and needs no asking. The first token is the first
+delta, or the name of a tool that is called: ``response.created``, ``.in_progress`` and the events
+that open an item or a part come before the model has said anything.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from tidegate_sidecar.dialect.schema import (
+    ResponseEvent,
+    ResponseOutput,
+    ResponseUsage,
+)
+from tidegate_sidecar.dialect.shape import (
+    CHARS_PER_TOKEN,
+    DONE,
+    LAST_EVENTS,
+    Dialect,
+    Operation,
+    Stream,
+    StreamEnd,
+    text_chars,
+)
+from tidegate_sidecar.dialect.usage import PlainAnswer, Usage, last_usage
+from tidegate_sidecar.sse import Watcher
+
+_ENDS: Final = frozenset(("response.completed", "response.incomplete"))
+_FAILS: Final = frozenset(("response.failed", "error"))
+_TEXTS: Final = frozenset(("content", "summary", "arguments", "input", "code", "name"))
+# Of a response too long to be kept whole; nothing inside a response has a type like these.
+_TORN: Final = re.compile(rb'"type"[ \t\r\n]*:[ \t\r\n]*"(response\.[a-z]+)"')
+
+_event: Final = msgspec.json.Decoder(ResponseEvent)
+_output: Final = msgspec.json.Decoder(ResponseOutput)
+_usage: Final = msgspec.json.Decoder(ResponseUsage)
+
+
+class Responses(Dialect):
+    """A response that is asked for."""
+
+    __slots__ = ()
+
+    def stream(self) -> Stream:
+        return _STREAM
+
+    def usage(self, answer: PlainAnswer) -> Usage | None:
+        return answer.usage(read_usage)
+
+    def answer_chars(self, body: bytes) -> int:
+        try:
+            items = _output.decode(body).output or ()
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            return 0
+        return sum(_item_chars(item) for item in items)
+
+
+RESPONSES: Final[Dialect] = Responses(
+    Operation.CHAT, read=True, streamed=True, charged=True, asks_model=True
+)
+
+
+class ResponseStream(Stream):
+    """A response's stream; it needs no memory of its own."""
+
+    __slots__ = ()
+
+    def output_chars(self, data: bytes) -> int:
+        if data.strip() == DONE:
+            return 0
+        event = _read(data)
+        if event is None:
+            return CHARS_PER_TOKEN
+        if event.type.endswith(".delta"):
+            # Sound is base64, whose length says nothing of tokens.
+            return CHARS_PER_TOKEN if "audio.delta" in event.type else text_chars(event.delta)
+        if event.type.endswith(".partial_image"):
+            return CHARS_PER_TOKEN
+        item = event.item
+        return len(item.name or "") if item is not None and event.type.endswith(".added") else 0
+
+    def end(self, watcher: Watcher) -> StreamEnd:
+        end = StreamEnd()
+        for data in watcher.last(LAST_EVENTS):
+            if data.strip() == DONE:
+                end.complete = True  # LiteLLM and others add it to every kind of stream
+                continue
+            event = _read(data)
+            kind, usage = _torn(data) if event is None else (event.type, _usage_in(event))
+            end.complete = end.complete or kind in _ENDS
+            end.failed = kind in _FAILS
+            if kind in _ENDS or kind in _FAILS:
+                end.usage = usage
+                break
+        return end
+
+
+_STREAM: Final = ResponseStream()
+
+
+def _read(data: bytes) -> ResponseEvent | None:
+    try:
+        return _event.decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def _usage_in(event: ResponseEvent) -> Usage | None:
+    return None if event.response is None else read_usage(bytes(event.response.usage))
+
+
+def _torn(data: bytes) -> tuple[str, Usage | None]:
+    """Type and usage of an event of which only both ends are left, since it holds pictures."""
+    kind = _TORN.search(data)
+    return (b"" if kind is None else kind[1]).decode(), last_usage(data, read_usage)
+
+
+def _item_chars(item: dict[str, object]) -> int:
+    return sum(text_chars(value) for name, value in item.items() if name in _TEXTS)
+
+
+def read_usage(raw: bytes) -> Usage | None:
+    """Usage as this API tells it: a ``UsageReader``."""
+    if not raw:
+        return None
+    try:
+        told = _usage.decode(raw)
+    except msgspec.MsgspecError:
+        return None
+    incoming = told.input_tokens or 0
+    before, after = told.input_tokens_details, told.output_tokens_details
+    return Usage(
+        incoming,
+        max(told.output_tokens or 0, (told.total_tokens or 0) - incoming),
+        cached_input=0 if before is None else before.cached_tokens or 0,
+        cache_creation=0 if before is None else before.cache_write_tokens or 0,
+        reasoning=0 if after is None else after.reasoning_tokens or 0,
+    )

@@ -1,0 +1,107 @@
+"""What an answer says that it cost, and as much of it as it takes to read that.
+
+Law: pure; what is kept has a bound.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from tidegate_sidecar.dialect.rewrite import CLOSES, OPENS, STRUCTURE
+from tidegate_sidecar.dialect.schema import Answer
+
+WHOLE_BYTES: Final = 1 << 18
+"""Above any chat answer; embeddings of many inputs are longer."""
+END_BYTES: Final = 1 << 14
+"""Servers put usage first (llama.cpp's embeddings) or last (all others)."""
+
+# A quote inside a JSON string is escaped, so this can't be found in anything that a model said.
+_USAGE: Final = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*(\{)')
+
+_answer: Final = msgspec.json.Decoder(Answer)
+
+
+class Usage:
+    """What a server says that a call cost, in tokens."""
+
+    __slots__ = ("cache_creation", "cached_input", "incoming", "outgoing", "reasoning")
+
+    def __init__(
+        self,
+        incoming: int = 0,
+        outgoing: int = 0,
+        *,
+        cached_input: int = 0,
+        cache_creation: int = 0,
+        reasoning: int = 0,
+    ) -> None:
+        self.incoming = max(incoming, 0)
+        """All of the input."""
+        self.outgoing = max(outgoing, 0)
+        """All of the output, reasoning and calls of tools included."""
+        self.cached_input = min(max(cached_input, 0), self.incoming)
+        """The part of the input that was read from a cache."""
+        self.cache_creation = min(max(cache_creation, 0), self.incoming - self.cached_input)
+        """The part of the input that was written to a cache."""
+        self.reasoning = min(max(reasoning, 0), self.outgoing)
+
+
+UsageReader = Callable[[bytes], Usage | None]
+"""Reads one API's usage object; None for ``null``, for nothing, and for what is none.
+
+Not of ``msgspec.Raw``: its stubs call it bytes, which it is not, and compiled code takes them at
+their word.
+"""
+
+
+class PlainAnswer:
+    """Keeps all of an answer, or both ends of a long one."""
+
+    __slots__ = ("_head", "_tail", "size")
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._tail = b""
+        self.size = 0
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        self.size += len(piece)
+        if len(self._head) < WHOLE_BYTES:
+            self._head += piece
+        else:
+            self._tail = (self._tail + piece)[-END_BYTES:]
+
+    @property
+    def whole(self) -> bytes | None:
+        """All of it; None if it is too long."""
+        return bytes(self._head) if self.size == len(self._head) else None
+
+    def usage(self, read: UsageReader) -> Usage | None:
+        """What it says about usage; None if nothing that can be read."""
+        whole = self.whole
+        if whole is not None:
+            try:
+                return read(bytes(_answer.decode(whole).usage))
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                return None
+        ends = self._tail
+        if len(ends) < END_BYTES:
+            ends = bytes(self._head[-END_BYTES:]) + ends
+        return last_usage(ends, read) or last_usage(bytes(self._head[:END_BYTES]), read)
+
+
+def last_usage(text: bytes, read: UsageReader) -> Usage | None:
+    """The last usage object in a piece of JSON."""
+    found = None
+    for match in _USAGE.finditer(text):
+        depth = 0
+        for token in STRUCTURE.finditer(text, match.start(1)):
+            first = text[token.start()]
+            depth += (first in OPENS) - (first in CLOSES)
+            if depth == 0:
+                found = read(text[match.start(1) : token.end()]) or found
+                break
+    return found
