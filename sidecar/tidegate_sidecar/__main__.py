@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 
 from tidegate_sidecar.settings import FLAGS, InvalidSettingError, SidecarSettings
 from tidegate_wire.clock import Clock, InvalidClockError
+from tidegate_wire.names import OFF, PORT_OUTBOUND
 from tidegate_wire.signals import end_at_sigterm
 
 BAD_SETTINGS = 2
@@ -68,8 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tidegate-sidecar",
         description="Stands in front of a model server, measures each LLM call and guards it.",
-        epilog="Each flag has a variable: TIDEGATE_LISTEN, _UPSTREAM, _ADMIN, _CONFIG_FILE; "
-        "flags go first. In a pod the hub gives the config: TIDEGATE_HUB_URL, _HUB_CA, "
+        epilog="Each flag has a variable: TIDEGATE_LISTEN, _UPSTREAM, _OUTBOUND_LISTEN, "
+        "_OPENAI_UPSTREAM, _ANTHROPIC_UPSTREAM, _ADMIN, _CONFIG_FILE; flags go first. "
+        "On the way to upstreams HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE "
+        "and TIDEGATE_UPSTREAM_CA (PEM) are heeded. "
+        "In a pod the hub gives the config: TIDEGATE_HUB_URL, _HUB_CA, "
         "_TOKEN_FILE, _WORKLOAD, _STATE_DIR. "
         "Leaving: TIDEGATE_DRAIN_ACCEPT_S (5), TIDEGATE_LINGER_S (30). "
         "On SIGTERM it finishes what runs and exits 0; a second signal stops it at once.",
@@ -79,8 +83,15 @@ def _parser() -> argparse.ArgumentParser:
     def flag(field: str, metavar: str, text: str) -> None:
         parser.add_argument(FLAGS[field], dest=field, metavar=metavar, help=text)
 
-    flag("listen", "HOST:PORT", f"where clients call (default {defaults.listen})")
+    flag("listen", "HOST:PORT", f"where clients call, or {OFF} (default {defaults.listen})")
     flag("upstream", "URL", f"the model server (default {defaults.upstream})")
+    flag(
+        "outbound_listen",
+        "HOST:PORT",
+        f"where an app calls out, such as 127.0.0.1:{PORT_OUTBOUND} (default {OFF})",
+    )
+    flag("openai_upstream", "URL", f"whom it means (default {defaults.openai_upstream})")
+    flag("anthropic_upstream", "URL", f"the same (default {defaults.anthropic_upstream})")
     flag("admin", "HOST:PORT", f"metrics, stats, health, drain (default {defaults.admin})")
     flag("config_file", "FILE", "models, orders and limits as JSON, followed as it changes")
     parser.add_argument("--version", action="store_true", help="print version and build, and exit")

@@ -19,6 +19,7 @@ from tidegate_sidecar.dialect.shape import Dialect
 from tidegate_sidecar.exchange import Exchange, tenant_of
 from tidegate_sidecar.h1 import BadMessageError, HeadReader, RequestHead
 from tidegate_sidecar.onward import as_chunks
+from tidegate_sidecar.ways import Way
 from tidegate_wire.names import Refusal
 
 if TYPE_CHECKING:
@@ -64,10 +65,12 @@ class ClientConnection:
         "held",
         "proxy",
         "stalled",
+        "way",
     )
 
-    def __init__(self, proxy: "Proxy") -> None:
+    def __init__(self, proxy: "Proxy", way: Way) -> None:
         self.proxy = proxy
+        self.way = way
         self.stalled = False
         """The client does not read as fast as its answer comes."""
         self.held = False

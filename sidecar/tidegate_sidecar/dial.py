@@ -112,6 +112,16 @@ class Dialer:
         """As the function of this name."""
         return proxy_for(target, self._proxies)
 
+    def prepare(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Task[ssl.SSLContext]":
+        """Begin to read whom to believe, unless begun: the first call by TLS is near.
+
+        In a thread: a system has some 140 authorities, which take 20 to 100 ms of CPU, and every
+        stream would wait for that.
+        """
+        if self._trust is None:
+            self._trust = loop.create_task(asyncio.to_thread(_read_authorities, self._ca))
+        return self._trust
+
     async def connect(
         self, make: Callable[[], P], target: BaseUrl, proxy: ForwardProxy | None
     ) -> P:
@@ -158,12 +168,8 @@ class Dialer:
         return cast(P, made)
 
     async def _authorities(self) -> ssl.SSLContext:
-        if self._trust is None:
-            # In a thread: a system has some 140 authorities, which take 20 to 100 ms to read, and
-            # every stream would wait for that.
-            self._trust = asyncio.create_task(asyncio.to_thread(_read_authorities, self._ca))
         # Shielded: a call that is given up must not spoil it for the others.
-        return await asyncio.shield(self._trust)
+        return await asyncio.shield(self.prepare(asyncio.get_running_loop()))
 
 
 def _read_authorities(ca: str) -> ssl.SSLContext:

@@ -158,7 +158,8 @@ class Exchange:
             proxy.turn += route.took_turn
             self._measurement.arrived(route, tenant)
         proxy.live.add(self)
-        self._upstream = proxy.upstream_for(route.upstream)
+        url = route.upstream or self.client.way.url_for(request)
+        self._upstream = proxy.upstream_for(url)
         self._build(route)
         # What is still on its way can't be sent twice, so it gets no connection that may be stale.
         self._upstream.serve(self, fresh=not self.received)
@@ -189,7 +190,7 @@ class Exchange:
             target = with_model_in_path(target, route.rewrite)
         upstream = self._upstream
         assert upstream is not None
-        if request.host is None or route.upstream or upstream.own_host:
+        if request.host is None or upstream.named:
             request.route_to(upstream.authority)
         head = request_head(
             request,

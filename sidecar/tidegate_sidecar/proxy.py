@@ -13,6 +13,7 @@ from tidegate_sidecar.dial import Dialer
 from tidegate_sidecar.exchange import Exchange
 from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.upstream import Upstream
+from tidegate_sidecar.ways import Way
 from tidegate_wire.clock import Clock
 from tidegate_wire.config import SidecarConfig
 
@@ -35,6 +36,7 @@ class Proxy:
         meter: Meter,
         loop: asyncio.AbstractEventLoop,
         dialer: Dialer | None = None,
+        outbound: Way | None = None,
     ) -> None:
         """``local_upstream``: base URL of the model server in this pod; without a dialer
         upstreams are reached directly. Raises ValueError for a base URL that is none."""
@@ -48,10 +50,14 @@ class Proxy:
         self.clients: set[ClientConnection] = set()
         self.turn = 0
         """Number of the next request that an order with probes applies to."""
-        self._local = local_upstream
+        self._inbound = Way(local_upstream)
+        self._outbound = outbound
         self._dialer = dialer or Dialer()
-        self._upstreams: dict[str, Upstream] = {}
-        self.upstream_for(local_upstream)
+        local = Upstream(local_upstream, loop, self._dialer, named=False)
+        self._upstreams = {local_upstream: local}
+        self._standing = self._inbound.urls | (outbound.urls if outbound is not None else set())
+        for url in self._standing:
+            self.upstream_for(url)
         self._interval_s = FAST_SWEEP_REAL_S if clock.speed > 1 else SWEEP_REAL_S
         self._slow_sweep_at = clock.monotonic()
         self._timer: asyncio.TimerHandle | None = loop.call_later(self._interval_s, self._sweep)
@@ -73,7 +79,12 @@ class Proxy:
     def client(self) -> asyncio.Protocol:
         """A protocol for one new connection."""
         # By its methods alone a protocol: compiled, it could not have asyncio's for a base.
-        return cast(asyncio.Protocol, ClientConnection(self))
+        return cast(asyncio.Protocol, ClientConnection(self, self._inbound))
+
+    def outbound_client(self) -> asyncio.Protocol:
+        """The same, of an application in this pod that calls out."""
+        assert self._outbound is not None
+        return cast(asyncio.Protocol, ClientConnection(self, self._outbound))
 
     @property
     def in_flight(self) -> int:
@@ -102,8 +113,7 @@ class Proxy:
             await asyncio.sleep(0)
 
     def upstream_for(self, url: str) -> Upstream:
-        """The upstream at ``url``; empty: the model server in this pod."""
-        url = url or self._local
+        """The upstream at ``url``, a base URL."""
         upstream = self._upstreams.get(url)
         if upstream is None:
             upstream = self._upstreams[url] = Upstream(url, self.loop, self._dialer)
@@ -121,7 +131,7 @@ class Proxy:
     def _sweep_idle(self, now: float) -> None:
         for client in list(self.clients):
             client.check(now)
-        wanted = {self._local, *(model.upstream for model in self.config.models)}
+        wanted = {*self._standing, *(model.upstream for model in self.config.models)}
         for url, upstream in list(self._upstreams.items()):
             if not upstream.sweep(now) and url not in wanted:
                 del self._upstreams[url]

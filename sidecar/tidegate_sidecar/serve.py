@@ -11,7 +11,7 @@ import secrets
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any, cast
+from typing import Any
 from urllib.request import getproxies
 
 from tidegate_sidecar.admin import Doors, open_doors
@@ -25,6 +25,7 @@ from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.proxy import Proxy
 from tidegate_sidecar.settings import Address, InvalidSettingError, SidecarSettings
 from tidegate_sidecar.version import data_path
+from tidegate_sidecar.ways import Way
 from tidegate_wire.clock import Clock
 from tidegate_wire.config import SidecarConfig
 from tidegate_wire.stats import SidecarStats
@@ -85,10 +86,14 @@ class _Sidecar:
     async def stand_up(self) -> None:
         settings = self._settings
         self._on_exit.push_async_callback(self._proxy.close)
-        listener = await self._bind()
+        proxy = self._proxy
+        self._inbound = await self._bind("--listen", settings.listen, proxy.client)
+        self._outbound = await self._bind(
+            "--outbound", settings.outbound_listen, proxy.outbound_client
+        )
         self._leaving = Leaving(
-            proxy=self._proxy,
-            stop_listening=listener.close,
+            proxy=proxy,
+            stop_listening=self._stop_listening,
             told=self._told,
             clock=self._clock,
             log=self._log,
@@ -107,15 +112,11 @@ class _Sidecar:
             raise _unusable("--admin", settings.admin, error) from error
         self._on_exit.push_async_callback(runner.cleanup)
         await self._first_config()
-        listen = Address(*listener.sockets[0].getsockname()[:2])
-        try:
-            await listener.start_serving()
-        except OSError as error:
-            # Two that have bound but not yet listen do not see each other; the later hears it now.
-            raise _unusable("--listen", settings.listen, error) from error
+        ways = {"listen": self._inbound, "outbound": self._outbound}
+        places = {name: await way.begin() for name, way in ways.items() if way is not None}
         self._log(
             "started",
-            listen=str(listen),
+            **places,
             admin=str(admin),
             upstream=settings.upstream,
             data_path=data_path(),
@@ -125,18 +126,33 @@ class _Sidecar:
         gc.collect()
         gc.freeze()
 
-    async def _bind(self) -> asyncio.Server:
+    async def _bind(
+        self, flag: str, address: Address | None, client: Callable[[], asyncio.Protocol]
+    ) -> "_Listener | None":
         """Take the port, without letting anyone in."""
-        # The data path's connections are protocols by shape, not by descent.
-        client = cast("Callable[[], asyncio.BaseProtocol]", self._proxy.client)
+        if address is None:
+            return None
         try:
-            listener = await self._loop.create_server(
-                client, *self._settings.listen, backlog=BACKLOG, start_serving=False
+            # The data path's connections are protocols by shape, not by descent.
+            server = await self._loop.create_server(
+                client, *address, backlog=BACKLOG, start_serving=False
             )
         except OSError as error:
-            raise _unusable("--listen", self._settings.listen, error) from error
-        self._on_exit.callback(listener.close)
-        return listener
+            raise _unusable(flag, address, error) from error
+        self._on_exit.callback(server.close)
+        return _Listener(server, flag, address)
+
+    def _stop_listening(self) -> None:
+        if self._inbound is not None:
+            self._inbound.close()
+        if self._asked.is_set():
+            self._stop_calls_out()
+
+    def _stop_calls_out(self) -> None:
+        """Not before we are told to end: an app calls out until it ends, and the kubelet tells
+        sidecars last."""
+        if self._outbound is not None:
+            self._outbound.close()
 
     async def stay(self) -> int:
         """Serve until told to leave, then leave; a second signal stops at once."""
@@ -155,6 +171,8 @@ class _Sidecar:
 
     async def _leave(self) -> None:
         await self._asked.wait()
+        if self._leaving.begun:
+            self._stop_calls_out()
         await self._leaving.drained()
         await self._leaving.counted()
 
@@ -190,13 +208,41 @@ class _Sidecar:
         )
 
 
+class _Listener:
+    """A port that is ours, and whom it is for."""
+
+    def __init__(self, server: asyncio.Server, flag: str, address: Address) -> None:
+        self._server = server
+        self._flag = flag
+        self._address = address
+        self.close = server.close
+
+    async def begin(self) -> str:
+        """Let clients in; where, as ``host:port``."""
+        place = Address(*self._server.sockets[0].getsockname()[:2])
+        try:
+            await self._server.start_serving()
+        except OSError as error:
+            # Two that have bound but not yet listen do not see each other; the later hears it now.
+            raise _unusable(self._flag, self._address, error) from error
+        return str(place)
+
+
 def _proxy(
     settings: SidecarSettings, clock: Clock, meter: Meter, loop: asyncio.AbstractEventLoop
 ) -> Proxy:
     dialer = Dialer(getproxies(), ca=settings.upstream_ca)
+    outbound = None
+    if settings.outbound_listen is not None:
+        outbound = Way(settings.openai_upstream, settings.anthropic_upstream)
     try:
         return Proxy(
-            local_upstream=settings.upstream, clock=clock, meter=meter, loop=loop, dialer=dialer
+            local_upstream=settings.upstream,
+            clock=clock,
+            meter=meter,
+            loop=loop,
+            dialer=dialer,
+            outbound=outbound,
         )
     except ValueError as error:
         raise InvalidSettingError(str(error)) from error

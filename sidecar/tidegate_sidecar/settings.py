@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from tidegate_wire.base_url import BaseUrl
-from tidegate_wire.names import PORT_ADMIN, PORT_INBOUND
+from tidegate_wire.names import OFF, PORT_ADMIN, PORT_INBOUND, PORT_OUTBOUND
 
 PREFIX = "TIDEGATE_"
 FLAGS = {
     "listen": "--listen",
     "upstream": "--upstream",
+    "outbound_listen": "--outbound",
+    "openai_upstream": "--openai-upstream",
+    "anthropic_upstream": "--anthropic-upstream",
     "admin": "--admin",
     "config_file": "--config",
 }
@@ -46,9 +49,16 @@ ADMIN = Address("127.0.0.1", PORT_ADMIN)
 class SidecarSettings:
     """One field per environment variable: ``TIDEGATE_`` plus the name in capitals."""
 
-    listen: Address = LISTEN
+    listen: Address | None = LISTEN
+    """For clients of the model server in this pod; None (``off``): there is none."""
     upstream: str = "http://127.0.0.1:8000"
     """The model server in this pod, as a base URL."""
+    outbound_listen: Address | None = None
+    """For an application in this pod that calls models elsewhere; None (``off``): it doesn't."""
+    openai_upstream: str = "https://api.openai.com"
+    """Base URL for what comes from there, unless the policy sends its model elsewhere."""
+    anthropic_upstream: str = "https://api.anthropic.com"
+    """The same for what speaks Anthropic's API."""
     upstream_ca: str = ""
     """PEM; authorities whose word on an upstream's certificate is taken beside the system's."""
     admin: Address = ADMIN
@@ -92,6 +102,11 @@ class SidecarSettings:
                 values[field] = reader(source, raw)
         settings = cls(**values)
         settings._check_hub()
+        if settings.listen is None and settings.outbound_listen is None:
+            raise InvalidSettingError(
+                f"TIDEGATE_OUTBOUND_LISTEN must be HOST:PORT, such as 127.0.0.1:{PORT_OUTBOUND}, "
+                f"while TIDEGATE_LISTEN is {OFF}, was: {OFF}"
+            )
         return settings
 
     def _check_hub(self) -> None:
@@ -111,6 +126,10 @@ def _address(source: str, raw: str) -> Address:
             f"{source} must be HOST:PORT, such as 127.0.0.1:14100, was: {raw!r}"
         )
     return Address(host, int(port))
+
+
+def _address_or_off(source: str, raw: str) -> Address | None:
+    return None if raw == OFF else _address(source, raw)
 
 
 def _upstream_url(source: str, raw: str) -> str:
@@ -170,7 +189,10 @@ def _path(source: str, raw: str) -> Path:
 
 
 _READERS: Mapping[str, Callable[[str, str], Any]] = {
-    "listen": _address,
+    "listen": _address_or_off,
+    "outbound_listen": _address_or_off,
+    "openai_upstream": _upstream_url,
+    "anthropic_upstream": _upstream_url,
     "upstream": _upstream_url,
     "upstream_ca": _pem,
     "admin": _address,

@@ -33,16 +33,21 @@ _ENDS_SEGMENT: Final = (b"", b"/", b"?")
 class Upstream:
     """One model server, and the idle connections to it, last used first."""
 
-    def __init__(self, url: str, loop: asyncio.AbstractEventLoop, dialer: Dialer) -> None:
-        """Raises ValueError for a URL, or a proxy on the way, that can't be understood."""
+    def __init__(
+        self, url: str, loop: asyncio.AbstractEventLoop, dialer: Dialer, *, named: bool = True
+    ) -> None:
+        """``named``: it is asked under its own name. The server of the pod hears the one that the
+        client called, unless TLS or a proxy leaves it no choice.
+
+        Raises ValueError for a URL, or a proxy on the way, that can't be understood.
+        """
         try:
             base = BaseUrl.read(url)
         except ValueError as error:
             raise ValueError(f"upstream {error}, was: {url!r}") from error
         proxy = dialer.proxy_for(base)
         self.authority = base.authority.encode()
-        self.own_host = base.tls or proxy is not None
-        """It is asked under its own name, and never under the one that the client called."""
+        self.named = named or base.tls or proxy is not None
         self.proxy_line = b""
         """Header line for the proxy that reads our requests; empty: none does."""
         self._prefix = base.path.encode()
@@ -55,6 +60,8 @@ class Upstream:
         self._proxy = proxy
         self._dialer = dialer
         self._loop = loop
+        if base.tls or (proxy is not None and proxy.tls):
+            dialer.prepare(loop)
         self._idle: list[UpstreamConnection] = []
         self._connecting: set[asyncio.Task[None]] = set()
 

@@ -48,7 +48,10 @@ TARGET_KEY = "target"
 """Key in a ``sidecar-config`` ConfigMap: ``Kind/name`` of the workload whose pods take it."""
 
 CONTAINER = "tidegate"
+OFF = "off"
+"""What a listener's address may say."""
 PORT_INBOUND = 14100
+PORT_OUTBOUND = 14110
 PORT_ADMIN = 14120
 PORT_HUB = 14130
 PORT_OPERATOR = 14140

@@ -11,6 +11,7 @@ from tidegate_sidecar.dial import Dialer
 from tidegate_sidecar.exposition import exposition
 from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.proxy import Proxy
+from tidegate_sidecar.ways import Way
 from tidegate_wire.clock import Clock
 from tidegate_wire.config import SidecarConfig
 from tidegate_wire.names import ConfigState
@@ -89,12 +90,14 @@ class Stand:
     meter: Meter
     upstream: Upstream
     port: int
+    outbound: int
+    """Port of the way out; 0: there is none."""
 
-    async def connect(self) -> RawClient:
-        return RawClient(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def connect(self, port: int = 0) -> RawClient:
+        return RawClient(*await asyncio.open_connection("127.0.0.1", port or self.port))
 
-    async def ask(self, data: bytes, method: str = "POST") -> Answer:
-        client = await self.connect()
+    async def ask(self, data: bytes, method: str = "POST", *, port: int = 0) -> Answer:
+        client = await self.connect(port)
         await client.send(data)
         try:
             return await client.answer(method)
@@ -133,6 +136,7 @@ async def proxied(
     speed: float = 1.0,
     dialer: Dialer | None = None,
     reads_bodies: bool = True,
+    outbound: Way | None = None,
 ) -> AsyncIterator[Stand]:
     loop = asyncio.get_running_loop()
     meter = Meter()
@@ -143,15 +147,18 @@ async def proxied(
             meter=meter,
             loop=loop,
             dialer=dialer,
+            outbound=outbound,
         )
         if config is not None:
             proxy.configure(config)
-        server = await loop.create_server(proxy.client, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
+        clients = [proxy.client] if outbound is None else [proxy.client, proxy.outbound_client]
+        servers = [await loop.create_server(client, "127.0.0.1", 0) for client in clients]
+        ports = [server.sockets[0].getsockname()[1] for server in servers]
         try:
-            yield Stand(proxy, meter, upstream, port)
+            yield Stand(proxy, meter, upstream, ports[0], ports[1] if outbound else 0)
         finally:
-            server.close()
+            for server in servers:
+                server.close()
             await proxy.close()
 
 

@@ -23,6 +23,8 @@ class SidecarProcess:
         self._env = inherited | dict(env or {})
         self.lines: list[dict[str, Any]] = []
         self.url = ""
+        self.outbound = ""
+        """Where an app calls out, as ``url`` is where clients call; empty: nowhere."""
         self.admin = ""
 
     async def __aenter__(self) -> Self:
@@ -34,7 +36,10 @@ class SidecarProcess:
         )
         self._reader = asyncio.create_task(self._read())
         started = await self.line("started", within_s=STARTS_WITHIN_S)
-        self.url, self.admin = f"http://{started['listen']}", f"http://{started['admin']}"
+        self.url, self.outbound, self.admin = (
+            f"http://{started[way]}" if way in started else ""
+            for way in ("listen", "outbound", "admin")
+        )
         return self
 
     async def __aexit__(

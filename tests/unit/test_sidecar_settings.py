@@ -13,6 +13,9 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     settings = SidecarSettings.read({})
     assert str(settings.listen) == "127.0.0.1:14100"
     assert settings.upstream == "http://127.0.0.1:8000"
+    assert (settings.outbound_listen, settings.upstream_ca) == (None, "")
+    assert settings.openai_upstream == "https://api.openai.com"
+    assert settings.anthropic_upstream == "https://api.anthropic.com"
     assert str(settings.admin) == "127.0.0.1:14120"
     assert (settings.hub_url, settings.config_file, settings.state_dir) == ("", None, None)
     assert (settings.linger_s, settings.drain_accept_s) == (30.0, 5.0)
@@ -26,6 +29,10 @@ def test_the_whole_environment_of_an_injected_pod_is_read(tmp_path: Path) -> Non
             **HUB,
             "TIDEGATE_LISTEN": "0.0.0.0:1",
             "TIDEGATE_UPSTREAM": "http://localhost:8001/",
+            "TIDEGATE_OUTBOUND_LISTEN": "127.0.0.1:3",
+            "TIDEGATE_OPENAI_UPSTREAM": "https://gateway:443/openai/v1/",
+            "TIDEGATE_ANTHROPIC_UPSTREAM": "http://[::1]:80",
+            "TIDEGATE_UPSTREAM_CA": "-----BEGIN CERTIFICATE-----\n...",
             "TIDEGATE_ADMIN": "[::]:2",
             "TIDEGATE_HUB_CA": "-----BEGIN CERTIFICATE-----\n...",
             "TIDEGATE_TOKEN_FILE": "/token",
@@ -39,6 +46,10 @@ def test_the_whole_environment_of_an_injected_pod_is_read(tmp_path: Path) -> Non
     )
     assert settings.listen == Address("0.0.0.0", 1)
     assert settings.upstream == "http://localhost:8001"
+    assert settings.outbound_listen == Address("127.0.0.1", 3)
+    assert settings.openai_upstream == "https://gateway/openai/v1"
+    assert settings.anthropic_upstream == "http://[::1]"
+    assert settings.upstream_ca.startswith("-----BEGIN")
     assert settings.admin == Address("::", 2)
     assert str(settings.admin) == "[::]:2"
     assert settings.hub_url == "https://hub:14130"
@@ -49,10 +60,16 @@ def test_the_whole_environment_of_an_injected_pod_is_read(tmp_path: Path) -> Non
     assert (settings.linger_s, settings.drain_accept_s) == (1.5, 0.0)
 
 
+def test_a_sidecar_may_have_a_way_out_and_none_in() -> None:
+    settings = SidecarSettings.read({"TIDEGATE_LISTEN": "off"}, {"outbound_listen": "[::1]:0"})
+    assert (settings.listen, settings.outbound_listen) == (None, Address("::1", 0))
+
+
 def test_a_flag_goes_before_its_variable_and_an_absent_one_does_not() -> None:
     env = {"TIDEGATE_LISTEN": "127.0.0.1:1", "TIDEGATE_ADMIN": "127.0.0.1:2"}
     settings = SidecarSettings.read(env, {"listen": "127.0.0.1:3", "admin": None})
-    assert (settings.listen.port, settings.admin.port) == (3, 2)
+    assert settings.listen == Address("127.0.0.1", 3)
+    assert settings.admin == Address("127.0.0.1", 2)
 
 
 def test_an_empty_variable_is_as_if_it_were_not_there() -> None:
@@ -62,6 +79,23 @@ def test_an_empty_variable_is_as_if_it_were_not_there() -> None:
 
 
 BAD = {
+    "neither a way in nor one out": (
+        {"TIDEGATE_LISTEN": "off", "TIDEGATE_OUTBOUND_LISTEN": "off"},
+        {},
+        "TIDEGATE_OUTBOUND_LISTEN must be HOST:PORT, such as 127.0.0.1:14110, while "
+        "TIDEGATE_LISTEN is off, was: off",
+    ),
+    "a provider without scheme, named as it was typed": (
+        {},
+        {"openai_upstream": "api.openai.com"},
+        "--openai-upstream must be like http://host:8000 or https://host/path, "
+        "was: 'api.openai.com'",
+    ),
+    "another switch than off": (
+        {"TIDEGATE_OUTBOUND_LISTEN": "on"},
+        {},
+        "TIDEGATE_OUTBOUND_LISTEN must be HOST:PORT, such as 127.0.0.1:14100, was: 'on'",
+    ),
     "a port alone is no address": (
         {"TIDEGATE_LISTEN": "14100"},
         {},
