@@ -77,8 +77,8 @@ class Doors:
         await answer.prepare(request)
         if request.method != "HEAD":
             for piece in self._pieces(openmetrics):
-                await answer.write(piece.encode())
                 await asyncio.sleep(0)  # let the streams have their turn
+                await answer.write(piece.encode())
         await answer.write_eof()
         return answer
 

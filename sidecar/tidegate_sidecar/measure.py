@@ -120,6 +120,11 @@ class Measurement:
         trace: Trace | None = None,
     ) -> None:
         """Close the books."""
+        tokens = None
+        try:
+            tokens = self._tokens(outcome)
+        except Exception:  # noqa: BLE001 - the law of this file; the request is counted all the same
+            self._meter.failures(FAILURE)
         try:
             if self._series is None:
                 self._meter.passed(self._dialect.operation, duration_s, trace)
@@ -130,7 +135,7 @@ class Measurement:
                 outcome,
                 duration_s,
                 ttft_s=ttft_s,
-                tokens=self._tokens(outcome),
+                tokens=tokens,
                 trace=trace,
             )
         except Exception:  # noqa: BLE001 - the law of this file

@@ -221,3 +221,14 @@ def test_a_fault_of_ours_is_counted_and_passes_the_request() -> None:
     body = TOKEN + b"data: [DONE]\n\n"
     assert measured(meter, body, stream=True, tenant=Uncountable("acme")) is Outcome.OK
     assert read(meter)[Metric.SIDECAR_FAILURES, labels(reason="measure")] == 1
+
+
+@pytest.mark.parametrize("digits", [20, 400, 5000])
+def test_a_usage_beyond_reckoning_costs_no_count_of_its_request(digits: int) -> None:
+    meter = Meter()
+    body = b'{"usage":{"prompt_tokens":1%b,"completion_tokens":5}}' % (b"0" * digits)
+    assert measured(meter, body, stream=False) is Outcome.OK
+    stats = look(meter)
+    assert (stats.arrived, stats.in_flight, stats.series[0].ended) == (1, 0, 1)
+    assert SidecarStats.from_json(stats.to_json()) == stats
+    assert read(meter)
