@@ -7,8 +7,6 @@ is with uvicorn, nginx and Envoy, and nothing else tells us early that nobody wa
 """
 
 import asyncio
-import socket
-import struct
 from typing import TYPE_CHECKING, Final
 
 from tidegate_sidecar import h1
@@ -19,6 +17,7 @@ from tidegate_sidecar.dialect.shape import Dialect
 from tidegate_sidecar.exchange import Exchange, tenant_of
 from tidegate_sidecar.h1 import BadMessageError, HeadReader, RequestHead
 from tidegate_sidecar.onward import as_chunks
+from tidegate_sidecar.sockets import has_left, reset
 from tidegate_sidecar.ways import Way
 from tidegate_wire.names import Refusal
 
@@ -38,10 +37,6 @@ LINGER_REAL_S: Final = 2.0
 would be reset and the refusal lost. Real seconds: it is the network that is waited for."""
 HANG_UP_LOOK_REAL_S: Final = 0.05
 """Between two looks whether the client of a paused connection has left. Real seconds."""
-_LINGER_NOT: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER: on, for no time."""
-_ESTABLISHED: Final = 1
-"""The state in Linux' tcp_info of a connection that nobody has closed."""
 
 
 class ClientConnection:
@@ -244,6 +239,13 @@ class ClientConnection:
         if self._transport is not None:
             self._transport.write(data)
 
+    def leave_http(self) -> tuple[asyncio.Transport | None, bytes]:
+        """Give the connection to a tunnel; with it what has come of the other protocol. We stay
+        its owner until it is lost."""
+        early, self._pending = self._pending, b""
+        self.held = False
+        return self._transport, early
+
     def answer(self, data: bytes, *, keep: bool) -> None:
         """Send a whole answer."""
         self.write(data)
@@ -279,7 +281,7 @@ class ClientConnection:
             if flush:
                 self._transport.close()
             else:
-                _reset(self._transport)
+                reset(self._transport)
         if exchange is not None:
             exchange.cancel()
 
@@ -317,7 +319,7 @@ class ClientConnection:
         self._looking = self.held and self._transport is not None
         if not self._looking or self._transport is None:
             return
-        if _is_left(self._transport):
+        if has_left(self._transport):
             self.cut()
         else:
             self.proxy.loop.call_later(HANG_UP_LOOK_REAL_S, self._look)
@@ -344,16 +346,3 @@ class ClientConnection:
         closing = self._transport is not None and self._transport.is_closing()
         if still_s > (REQUEST_IDLE_S if reading or closing else IDLE_CLIENT_S):
             self.cut()
-
-
-def _is_left(transport: asyncio.Transport) -> bool:
-    sock = transport.get_extra_info("socket")
-    info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
-    return info[0] != _ESTABLISHED
-
-
-def _reset(transport: asyncio.Transport) -> None:
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-    transport.abort()

@@ -20,8 +20,15 @@ from tidegate_sidecar.dialect.schema import Call
 from tidegate_sidecar.dialect.shape import Dialect, parse_call
 from tidegate_sidecar.h1 import BadMessageError, RequestHead, ResponseHead
 from tidegate_sidecar.measure import Measurement
-from tidegate_sidecar.onward import answer_lines, as_chunks, request_head
+from tidegate_sidecar.onward import (
+    answer_lines,
+    as_chunks,
+    may_upgrade,
+    request_head,
+    switch_head,
+)
 from tidegate_sidecar.trace import sampled_trace
+from tidegate_sidecar.tunnel import Tunnel
 from tidegate_wire.config import SidecarConfig
 from tidegate_wire.names import Outcome, Refusal
 
@@ -85,6 +92,7 @@ class Exchange:
         "_status",
         "_take_usage",
         "_timeouts",
+        "_tunnel",
         "_upstream",
         "_waits_for_first",
         "client",
@@ -93,6 +101,7 @@ class Exchange:
         "over",
         "received",
         "request",
+        "upgrades",
         "wire",
     )
 
@@ -111,6 +120,8 @@ class Exchange:
         self.over = False
         self.received = received
         """The request has come whole."""
+        self.upgrades = False
+        """The upstream may switch protocols."""
         self.wire: list[bytes] = []
         """The request as it goes to the upstream, until that is sent."""
         self.connection: UpstreamConnection | None = None
@@ -133,6 +144,7 @@ class Exchange:
         self._moved = False
         self._first_at: float | None = None
         self._waits_for_first = False
+        self._tunnel: Tunnel | None = None
 
     # the request
 
@@ -192,11 +204,14 @@ class Exchange:
         assert upstream is not None
         if request.host is None or upstream.named:
             request.route_to(upstream.authority)
+        # What is read stays HTTP: in another protocol nobody could.
+        self.upgrades = not self._dialect.read and may_upgrade(request)
         head = request_head(
             request,
             upstream.target_of(target),
             length=len(body) if self._dialect.read else -1,
             reads_answer=call is not None,
+            upgrades=self.upgrades,
             for_proxy=upstream.proxy_line,
         )
         self._payload = b""
@@ -230,6 +245,23 @@ class Exchange:
         """An informational answer: passed on, but for a 100 where the body has come already."""
         if self.request.http11 and (head.status != 100 or not self._dialect.read):
             self.client.write(b"\r\n".join([head.line, *head.forward, b"", b""]))
+
+    def on_switch(self, head: ResponseHead, upstream: "asyncio.Transport", rest: bytes) -> None:
+        """The upstream goes on in another protocol; ``rest`` is of that already."""
+        self.wire = []
+        self._status = head.status
+        client, early = self.client.leave_http()
+        if client is None:
+            self.cancel()
+            return
+        client.write(switch_head(head))
+        self._tunnel = Tunnel(self, client, upstream)
+        self._tunnel.open(early, rest)
+
+    def end_tunnel(self, outcome: Outcome) -> None:
+        """The tunnel has ended, or one of its ends is gone."""
+        if not self.over:
+            self._settle(outcome)
 
     def on_head(self, head: ResponseHead, body: Body) -> None:
         """The answer begins."""
@@ -356,6 +388,9 @@ class Exchange:
 
     def check(self, now: float) -> None:
         """End the exchange if it has taken too long; ``now`` is on the clock's monotonic scale."""
+        if self._tunnel is not None:
+            self._check_tunnel(self._tunnel, now)
+            return
         if self._moved:
             self._moved = False
             self._moved_at = now
@@ -370,6 +405,12 @@ class Exchange:
             self.client.cut(flush=False)
         else:
             self.fail(code, problem, 504)
+
+    def _check_tunnel(self, tunnel: Tunnel, now: float) -> None:
+        if self._proxy.draining and tunnel.is_overdue(now, self._timeouts):
+            self._detach()
+            self._settle(Outcome.TIMEOUT)
+            self.client.cut(flush=False)
 
     def _overdue(self, now: float) -> str:
         """What the model server failed to do in time; empty if nothing."""

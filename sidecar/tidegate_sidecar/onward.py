@@ -74,11 +74,17 @@ def may_upgrade(request: RequestHead) -> bool:
     HTTP/2 is none: what it asked for in there would go past orders and be measured by nobody.
     """
     return (
-        request.http11
-        and request.upgrade != b""
+        request.upgrade != b""
+        and request.http11
         and b"upgrade" in request.connection
         and b"h2c" not in request.upgrade.lower()
     )
+
+
+def switch_head(head: ResponseHead) -> bytes:
+    """The head of a 101 for the client."""
+    own = [b"upgrade: " + head.upgrade, b"connection: upgrade", b"\r\n"]
+    return b"\r\n".join([head.line, *head.forward, *own])
 
 
 def answer_lines(head: ResponseHead, body: Body, framing: int, *, bodiless: bool) -> list[bytes]:

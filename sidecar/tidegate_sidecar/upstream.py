@@ -275,7 +275,8 @@ class UpstreamConnection:
         head = self._next_head(data)
         while head is not None and head.status < 200:
             if head.status == 101:
-                raise BadMessageError(502, "it switches protocols unasked")
+                self._switch(exchange, head)
+                return
             exchange.on_interim(head)
             head = self._next_head(self._reader.rest) if self._reader.rest else None
         if head is None:
@@ -292,6 +293,13 @@ class UpstreamConnection:
             exchange.on_piece(piece, rest, body)
         else:
             exchange.flush_head()
+
+    def _switch(self, exchange: "Exchange", head: ResponseHead) -> None:
+        transport = self._transport
+        assert transport is not None
+        if not (exchange.upgrades and exchange.received and head.upgrade):
+            raise BadMessageError(502, "it switches protocols unasked")
+        exchange.on_switch(head, transport, self._reader.rest)
 
     def _next_head(self, data: bytes) -> ResponseHead | None:
         block = self._reader.feed(data)

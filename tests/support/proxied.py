@@ -137,12 +137,14 @@ async def proxied(
     dialer: Dialer | None = None,
     reads_bodies: bool = True,
     outbound: Way | None = None,
+    url: str = "",
 ) -> AsyncIterator[Stand]:
+    """``url``: of another model server than the scripted one."""
     loop = asyncio.get_running_loop()
     meter = Meter()
     async with serving(script, reads_bodies=reads_bodies) as upstream:
         proxy = Proxy(
-            local_upstream=upstream.url,
+            local_upstream=url or upstream.url,
             clock=Clock(speed),
             meter=meter,
             loop=loop,

@@ -3,14 +3,13 @@
 import asyncio
 import inspect
 import json
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 
 import pytest
 import uvloop
 
 from proxied import RawClient, Stand, proxied
+from tidegate_sidecar.sockets import reset
 from tidegate_wire.config import SidecarConfig, Timeouts
 from tidegate_wire.names import Outcome, Refusal
 from upstream import Call
@@ -239,9 +238,9 @@ def leave(client: RawClient, how: str) -> None:
         client.writer.write_eof()
         return
     if how == "resets":
-        sock = client.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.writer.close()
+        reset(client.writer.transport)
+    else:
+        client.writer.close()
 
 
 @pytest.mark.parametrize("how", ["closes", "resets", "half-closes"])

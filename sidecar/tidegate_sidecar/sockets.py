@@ -1,0 +1,42 @@
+"""What event loops' transports do not offer, said to their sockets.
+
+Law: TCP on Linux; each function says what it needs of it.
+"""
+
+import asyncio
+import socket
+import struct
+from typing import Final
+
+PROBE_AFTER_S: Final = 60
+"""Silence after which the kernel asks whether the other end is still there."""
+PROBE_EVERY_S: Final = 20
+PROBES: Final = 3
+_LINGER_NOT: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER: on, for no time."""
+_ESTABLISHED: Final = 1
+"""The state in tcp_info of a connection that neither end has closed."""
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection so that its other end can't take it for one that was closed in order."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and not transport.is_closing():
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    transport.abort()
+
+
+def has_left(transport: asyncio.Transport) -> bool:
+    """Whether the other end has closed or reset a connection that is not read from."""
+    sock = transport.get_extra_info("socket")
+    info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    return info[0] != _ESTABLISHED
+
+
+def probe(transport: asyncio.Transport) -> None:
+    """Have the kernel find out when the other end of a silent connection is dead."""
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_AFTER_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_EVERY_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
