@@ -31,9 +31,8 @@ e2e: setup-dev  ## The demo as a whole, then everything on a real Kubernetes (KU
 images:  ## Container images, by docker, podman or buildah (PREFIX=registry/team/ PUSH=1)
 	@scripts/images
 
-bench: setup-dev  ## The sidecar's CPU per request beside nginx's and Envoy's
-	@scripts/setup $(VENV) bench $(PYTHON)
-	@$(BIN)/python -m benchmarks.proxies $(ARGS)
+bench: setup-dev  ## The sidecar's CPU, memory and delay beside nginx's and Envoy's (ARGS=--litellm, too; --short; --features)
+	@scripts/bench $(ARGS)
 
 setup:
 	@scripts/setup $(VENV) demo $(PYTHON)

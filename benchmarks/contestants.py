@@ -1,8 +1,7 @@
 """The proxies that are measured side by side, each set up to do as little as it can and still be
 fair.
 
-Law: one worker each, keep-alive on both sides, no access log, no buffering of answers; ours has
-every feature on.
+Law: one worker each, keep-alive on both sides, no access log, no buffering of answers.
 """
 
 import importlib
@@ -10,15 +9,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
 
-from tidegate_wire.config import Model, SidecarConfig
+from benchmarks.loads import REQUEST
 
-TENANT_HEADER = "x-tenant"
 MODEL = "fake-model"
 # One process without a master: the same event loop, and no second user to hand files to.
 NGINX_CONF = """
@@ -49,8 +46,14 @@ class MissingError(Exception):
 class Contestant(ABC):
     """A proxy that can be started in front of the fake upstream."""
 
-    name: ClassVar[str]
-    env: ClassVar[Mapping[str, str]] = {}
+    name: str
+    env: Mapping[str, str] = MappingProxyType({})
+    loads: frozenset[str] | None = None
+    """Names of the loads that it is asked; None: all."""
+    headers: str = "x-tenant: acme\r\n"
+    """Header lines of its requests, beside what all clients send, as HTTP writes them."""
+    path: str = "/v1/chat/completions"
+    model: str = MODEL
 
     @abstractmethod
     def command(self, folder: Path, port: int, upstream_port: int) -> list[str]:
@@ -75,7 +78,7 @@ class Nginx(Contestant):
         return [self._found(), "-p", str(folder), "-e", "stderr", "-c", str(conf)]
 
     def version(self) -> str:
-        return _first_line(self._found(), "-v").rpartition("/")[2]
+        return first_line(self._found(), "-v").rpartition("/")[2]
 
     def _found(self) -> str:
         if not self._path:
@@ -97,7 +100,7 @@ class Envoy(Contestant):
         ]
 
     def version(self) -> str:
-        text = _first_line(self._found(), "--version")
+        text = first_line(self._found(), "--version")
         return text.partition("version: ")[2].split("/")[1]
 
     def _found(self) -> str:
@@ -114,26 +117,32 @@ class Envoy(Contestant):
         return self._path
 
 
-class Sidecar(Contestant):
-    name = "tidegate"
-    env: ClassVar[Mapping[str, str]] = {"TIDEGATE_DRAIN_ACCEPT_S": "0"}
+class LiteLLM(Contestant):
+    name = "LiteLLM"
+    loads = frozenset((REQUEST.name,))
+
+    def __init__(self, folder: Path) -> None:
+        """``folder``: an environment of its own, from ``locks/litellm.txt``."""
+        self._bin = folder / "bin"
 
     def command(self, folder: Path, port: int, upstream_port: int) -> list[str]:
-        config = SidecarConfig(
-            policy="bench/bench",
-            models=(Model(name=MODEL, input_price_per_mtok=1.0, output_price_per_mtok=2.0),),
-            tenant_header=TENANT_HEADER,
-        )
-        (folder / "config.json").write_bytes(config.to_json())
+        backend = {
+            "model": f"openai/{MODEL}",
+            "api_base": f"http://127.0.0.1:{upstream_port}/v1",
+            "api_key": "sk-none",
+        }
+        config = {"model_list": [{"model_name": MODEL, "litellm_params": backend}]}
+        (folder / "litellm.yaml").write_text(json.dumps(config))  # JSON is YAML
         return [
-            *(sys.executable, "-m", "tidegate_sidecar", "--listen", f"127.0.0.1:{port}"),
-            *("--upstream", f"http://127.0.0.1:{upstream_port}", "--admin", "127.0.0.1:0"),
-            *("--config", str(folder / "config.json")),
+            *(str(self._bin / "litellm"), "--config", str(folder / "litellm.yaml")),
+            *("--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"),
         ]
 
     def version(self) -> str:
-        text = _first_line(sys.executable, "-m", "tidegate_sidecar", "--version")
-        return f"{text.partition(' ')[2]}, Python {sys.version.split()[0]}"
+        if not (self._bin / "litellm").is_file():
+            raise MissingError(f"LiteLLM is not in {self._bin}; make bench ARGS=--litellm puts it")
+        code = "import importlib.metadata as m; print(m.version('litellm'))"
+        return first_line(str(self._bin / "python"), "-c", code)
 
 
 def child_env(contestant: Contestant) -> dict[str, str]:
@@ -142,8 +151,9 @@ def child_env(contestant: Contestant) -> dict[str, str]:
     return kept | dict(contestant.env)
 
 
-def _first_line(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+def first_line(*command: str, env: Mapping[str, str] | None = None) -> str:
+    """Of what a command tells. Raises ``OSError`` or ``SubprocessError`` where it can't be run."""
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=env)
     return (done.stdout + done.stderr).strip().splitlines()[0]
 
 
