@@ -74,19 +74,25 @@ class Doors:
         openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
         kind = OPENMETRICS_TYPE if openmetrics else TEXT_TYPE
         answer = web.StreamResponse(headers={"Content-Type": kind, "Vary": "Accept"})
-        await answer.prepare(request)
-        if request.method != "HEAD":
-            for piece in self._pieces(openmetrics):
+        pieces = () if request.method == "HEAD" else self._pieces(openmetrics)
+        try:
+            await answer.prepare(request)
+            for piece in pieces:
                 await asyncio.sleep(0)  # let the streams have their turn
                 await answer.write(piece.encode())
-        await answer.write_eof()
+            await answer.write_eof()
+        except ConnectionResetError:
+            pass  # who asked has gone; aiohttp would tell of it at length
         return answer
 
     async def _tell(self, request: web.Request) -> web.Response:
         stats = self._stats()
         answer = web.Response(body=stats.to_json(), content_type="application/json")
-        await answer.prepare(request)
-        await answer.write_eof()
+        try:
+            await answer.prepare(request)
+            await answer.write_eof()
+        except ConnectionResetError:
+            return answer  # who asked has gone, and was told nothing
         # Only now: a leaving sidecar exits as soon as somebody was told, and must not do so with
         # the answer unsent.
         self._told.was(stats)

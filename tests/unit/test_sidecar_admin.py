@@ -75,8 +75,9 @@ class Sidecar:
 class Caller:
     """Asks the doors over a real connection."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, address: Address) -> None:
         self._session = session
+        self.host, self.port = address
 
     async def __call__(
         self, method: str, path: str, headers: Mapping[str, str] | None = None
@@ -94,7 +95,7 @@ def sidecar() -> Sidecar:
 async def ask(sidecar: Sidecar) -> AsyncIterator[Caller]:
     runner, address = await open_doors(sidecar.doors, Address("127.0.0.1", 0))
     async with aiohttp.ClientSession(f"http://{address}") as session:
-        yield Caller(session)
+        yield Caller(session, address)
     await runner.cleanup()
 
 
@@ -166,6 +167,22 @@ async def test_a_long_page_stops_nobody_else(sidecar: Sidecar, ask: Caller) -> N
         assert not page.done()
         between.set()
         assert (await page)[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/stats"])
+async def test_a_reader_that_goes_away_is_nothing_to_tell_of(
+    sidecar: Sidecar, ask: Caller, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    sidecar.page = lambda openmetrics: (f"x {n}\n" * 1000 for n in range(100_000))
+    for wait_s in (0, 0.001, 0.01):
+        _, writer = await asyncio.open_connection(ask.host, ask.port)
+        for _ in range(20):
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        await asyncio.sleep(wait_s)
+        writer.transport.abort()
+    async with asyncio.timeout(10):
+        assert (await ask("GET", "/healthz"))[0] == 200
+    assert not caplog.records
 
 
 async def test_stats_are_the_wire_contract(ask: Caller, sidecar: Sidecar) -> None:
@@ -307,7 +324,7 @@ class TestLinger:
         patient = Sidecar(linger_s=1e6)
         runner, address = await open_doors(patient.doors, Address("127.0.0.1", 0))
         async with aiohttp.ClientSession(f"http://{address}") as session:
-            look = Caller(session)
+            look = Caller(session, address)
             await look("GET", "/stats")
             patient.count()
             wait = asyncio.create_task(patient.leaving.counted())
