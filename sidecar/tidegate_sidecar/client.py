@@ -7,6 +7,7 @@ is with uvicorn, nginx and Envoy, and nothing else tells us early that nobody wa
 """
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final
 
 from tidegate_sidecar import h1
@@ -326,13 +327,28 @@ class ClientConnection:
 
     # for the proxy
 
+    @property
+    def idle(self) -> bool:
+        """No request is on the connection, nor a part of one."""
+        reading = self._body is not None or not self._reader.empty or bool(self._pending)
+        return self._exchange is None and not reading and not self._refused
+
+    @property
+    def used_at(self) -> float:
+        """When the last slow sweep but one had seen it in use; inf: it was since."""
+        return math.inf if self._moved else self._moved_at
+
+    def close(self) -> None:
+        """Close an idle connection; its client may just be sending, and has to try again."""
+        self._refused = True
+        if self._transport is not None:
+            self._transport.close()
+
     def close_if_quiet(self, since: float) -> None:
         """Close a kept connection on which nothing has gone on since then; one that was never used
         may be just about to be, and its client would not try again."""
-        reading = self._body is not None or not self._reader.empty or bool(self._pending)
-        busy = self._exchange is not None or reading or self._quiet_since > since
-        if self._served and not busy and self._transport is not None:
-            self._transport.close()
+        if self._served and self.idle and self._quiet_since <= since:
+            self.close()
 
     def check(self, now: float) -> None:
         """Close what has stood still too long."""

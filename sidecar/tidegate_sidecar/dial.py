@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
+from tidegate_sidecar.bounds import EXHAUSTED
 from tidegate_sidecar.h1 import BadMessageError, HeadReader, parse_response
 from tidegate_wire.base_url import BaseUrl
 
@@ -26,6 +27,10 @@ _PROXY_PORTS: Final = {"http": 80, "https": 443}
 
 class UnreachableError(Exception):
     """No connection came about; the text says why, and of which host where that helps."""
+
+
+class OutOfDescriptorsError(UnreachableError):
+    """It is not the other side's fault: the system lets us open nothing more."""
 
 
 class ForwardProxy(NamedTuple):
@@ -134,6 +139,8 @@ class Dialer:
             ask = partial(_Tunnel, _connect_request(target, proxy))
             tunnel = await self._open(ask, proxy.host, proxy.port, tls=proxy.tls)
             transport = await tunnel.opened()
+        except OutOfDescriptorsError:
+            raise
         except UnreachableError as error:
             raise UnreachableError(f"proxy {proxy}: {error}") from error
         return await self._encrypt(transport, make, target)
@@ -149,6 +156,8 @@ class Dialer:
                 factory, host, port, ssl=context, server_hostname=name
             )
         except (OSError, UnicodeError) as error:  # the latter for what can't be a host name
+            if getattr(error, "errno", None) in EXHAUSTED:
+                raise OutOfDescriptorsError(_why(error, host)) from error
             raise UnreachableError(_why(error, host)) from error
         return cast(P, made)
 

@@ -27,6 +27,7 @@ from tidegate_sidecar.onward import (
     request_head,
     switch_head,
 )
+from tidegate_sidecar.room import Scarce
 from tidegate_sidecar.trace import sampled_trace
 from tidegate_sidecar.tunnel import Tunnel
 from tidegate_wire.config import SidecarConfig
@@ -48,6 +49,9 @@ _FAILED: Final = {
     Refusal.PROTOCOL: Outcome.PROTOCOL_ERROR,
     Refusal.TIMEOUT: Outcome.TIMEOUT,
 }
+RETRY_AFTER_S: Final = 1
+"""What a client is told that finds no room. It is a matter of moments: either requests end, or so
+many come that the next try is best made elsewhere."""
 _CREDENTIALS: Final = (
     b"authorization",
     b"proxy-authorization",
@@ -376,9 +380,17 @@ class Exchange:
             status,
             self._dialect.error_body(status, message, code),
             keep_alive=self._stays(),
+            retry_after_s=RETRY_AFTER_S if code is Refusal.OVERLOADED else None,
             bodiless=self.request.method == b"HEAD",
         )
         self.client.answer(answer, keep=self._keep)
+
+    def overloaded(self, short_of: Scarce, why: str) -> None:
+        """We have run out of something, and no model server is to blame."""
+        self._proxy.short_of(short_of)
+        if not self.over:
+            self._proxy.meter.turned_away(Refusal.OVERLOADED)
+            self._end(Outcome.BLOCKED, 503, Refusal.OVERLOADED, why)
 
     def cancel(self) -> None:
         """The client went away: so does the call."""

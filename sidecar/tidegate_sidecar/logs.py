@@ -15,6 +15,8 @@ from typing import Any, Protocol, TextIO
 from tidegate_wire.clock import Clock
 
 PROCESS = "tidegate-sidecar"
+CALM_S = 60.0
+"""What has not run out for so long has been mended; the next time is news again."""
 MAX_FAULTS = 100
 """Places of errors that are told apart; a process with more of them has said enough."""
 
@@ -41,6 +43,25 @@ class LineLog:
             # Whoever read our lines is gone (closed pipe); traffic matters more than telling of
             # it.
             pass
+
+
+class RanOut:
+    """Tells what has run out: once, until it has not for a while."""
+
+    def __init__(self, log: Log, failed: Callable[[str], None], clock: Clock) -> None:
+        """``failed`` counts each time, by what there was none of."""
+        self._log = log
+        self._failed = failed
+        self._clock = clock
+        self._last: dict[str, float] = {}
+
+    def __call__(self, what: str) -> None:
+        self._failed(what)
+        now = self._clock.monotonic()
+        since = self._last.get(what)
+        if since is None or now - since > CALM_S:
+            self._log("ran_out", of=what)
+        self._last[what] = now
 
 
 class Uncaught:

@@ -223,6 +223,10 @@ class Meter:
         self._of("", tenant).count(outcome)
         self._count_refusal(reason)
 
+    def turned_away(self, reason: Refusal) -> None:
+        """A request that had ``arrived`` could not be served after all; ``ended`` follows."""
+        self._count_refusal(reason)
+
     def _count_refusal(self, reason: Refusal) -> None:
         self.refusals[reason] = self.refusals.get(reason, 0) + 1
 

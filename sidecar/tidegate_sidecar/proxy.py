@@ -5,6 +5,8 @@ sweep looks at all exchanges, instead of a timer for each.
 """
 
 import asyncio
+from collections.abc import Callable
+from heapq import nsmallest
 from typing import Final, cast
 
 from tidegate_sidecar.admit import active_model
@@ -12,6 +14,7 @@ from tidegate_sidecar.client import QUIET_REAL_S, ClientConnection
 from tidegate_sidecar.dial import Dialer
 from tidegate_sidecar.exchange import Exchange
 from tidegate_sidecar.meter import Meter
+from tidegate_sidecar.room import Room, Scarce
 from tidegate_sidecar.upstream import Upstream
 from tidegate_sidecar.ways import Way
 from tidegate_wire.clock import Clock
@@ -23,6 +26,11 @@ FAST_SWEEP_REAL_S: Final = 0.02
 """The same on a faster clock: at 60x 1.2 s of it, little beside time-outs of 3 s and more."""
 SLOW_SWEEP_S: Final = 5.0
 """Between two looks at idle connections."""
+MAX_IDLE_CLIENTS: Final = 2048
+"""Clients' connections kept without a request on them, as seen by the slow sweep. nginx keeps 512
+(``worker_connections``); a fleet of clients with a pool each keeps some hundreds."""
+SHED: Final = 64
+"""Idle clients' connections that are closed at once where something has run out."""
 
 
 class Proxy:
@@ -37,9 +45,12 @@ class Proxy:
         loop: asyncio.AbstractEventLoop,
         dialer: Dialer | None = None,
         outbound: Way | None = None,
+        room: Room | None = None,
+        ran_out: Callable[[Scarce], None] | None = None,
     ) -> None:
         """``local_upstream``: base URL of the model server in this pod; without a dialer
-        upstreams are reached directly. Raises ValueError for a base URL that is none."""
+        upstreams are reached directly. ``ran_out`` hears what there is none of, each time. Raises
+        ValueError for a base URL that is none."""
         self.clock = clock
         self.meter = meter
         self.loop = loop
@@ -50,6 +61,8 @@ class Proxy:
         self.clients: set[ClientConnection] = set()
         self.turn = 0
         """Number of the next request that an order with probes applies to."""
+        self.room = room or Room()
+        self._ran_out = ran_out
         self._inbound = Way(local_upstream)
         self._outbound = outbound
         self._dialer = dialer or Dialer()
@@ -91,6 +104,20 @@ class Proxy:
         """Requests that have begun and not ended."""
         return len(self.live)
 
+    @property
+    def connections(self) -> int:
+        """Clients that are connected."""
+        return len(self.clients)
+
+    def short_of(self, what: Scarce) -> None:
+        """Something has run out: say so, and let go of what is not in use."""
+        if self._ran_out is not None:
+            self._ran_out(what)
+        self._close_idle(SHED)
+        if what is Scarce.DESCRIPTORS:
+            for upstream in self._upstreams.values():
+                upstream.close()
+
     def drain(self) -> None:
         """From now on each answer says that its connection ends with it; requests are served."""
         self.draining = True
@@ -131,11 +158,20 @@ class Proxy:
     def _sweep_idle(self, now: float) -> None:
         for client in list(self.clients):
             client.check(now)
+        idle = sum(client.idle for client in self.clients)
+        if idle > MAX_IDLE_CLIENTS:
+            self._close_idle(idle - MAX_IDLE_CLIENTS)
         wanted = {*self._standing, *(model.upstream for model in self.config.models)}
         for url, upstream in list(self._upstreams.items()):
             if not upstream.sweep(now) and url not in wanted:
                 del self._upstreams[url]
         self._tell_config()  # an order may have expired
+
+    def _close_idle(self, count: int) -> None:
+        """Close so many clients' connections that have no request, longest unused first."""
+        idle = (client for client in self.clients if client.idle)
+        for client in nsmallest(count, idle, key=lambda each: each.used_at):
+            client.close()
 
     def _tell_config(self) -> None:
         self.meter.set_config(self.config_hash, active_model(self.config, self.clock.now()))

@@ -14,13 +14,15 @@ from contextlib import AsyncExitStack
 from typing import Any
 from urllib.request import getproxies
 
+from tidegate_sidecar import bounds
 from tidegate_sidecar.admin import Doors, open_doors
 from tidegate_sidecar.agent import ConfigAgent, FileAgent, HubAgent
 from tidegate_sidecar.dial import Dialer
 from tidegate_sidecar.exposition import exposition
 from tidegate_sidecar.inforce import ConfigInForce
 from tidegate_sidecar.leave import Leaving, Told
-from tidegate_sidecar.logs import Log, Uncaught
+from tidegate_sidecar.listen import Listener
+from tidegate_sidecar.logs import Log, RanOut, Uncaught
 from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.proxy import Proxy
 from tidegate_sidecar.settings import Address, InvalidSettingError, SidecarSettings
@@ -34,7 +36,6 @@ FIRST_CONFIG_REAL_S = 3.0
 """Longest wait for a first config before serving without one, in real seconds: a
 pod's start should take no longer.
 """
-BACKLOG = 1024
 HURRIED = 1
 """Exit code after a second signal: requests may have been cut."""
 
@@ -61,7 +62,7 @@ class _Sidecar:
         self._boot = secrets.token_hex(8)
         self._loop = asyncio.get_running_loop()
         self._meter = Meter()
-        self._proxy = _proxy(settings, clock, self._meter, self._loop)
+        self._proxy = _proxy(settings, clock, self._meter, log, self._loop)
         self._in_force = ConfigInForce(
             apply=self._apply,
             failed=self._meter.failures,
@@ -113,7 +114,7 @@ class _Sidecar:
         self._on_exit.push_async_callback(runner.cleanup)
         await self._first_config()
         ways = {"listen": self._inbound, "outbound": self._outbound}
-        places = {name: await way.begin() for name, way in ways.items() if way is not None}
+        places = {name: way.begin() for name, way in ways.items() if way is not None}
         self._log(
             "started",
             **places,
@@ -132,15 +133,13 @@ class _Sidecar:
         """Take the port, without letting anyone in."""
         if address is None:
             return None
+        door = Listener(self._proxy, client, self._loop)
         try:
-            # The data path's connections are protocols by shape, not by descent.
-            server = await self._loop.create_server(
-                client, *address, backlog=BACKLOG, start_serving=False
-            )
+            await door.bind(*address)
         except OSError as error:
             raise _unusable(flag, address, error) from error
-        self._on_exit.callback(server.close)
-        return _Listener(server, flag, address)
+        self._on_exit.callback(door.close)
+        return _Listener(door, flag, address)
 
     def _stop_listening(self) -> None:
         if self._inbound is not None:
@@ -211,17 +210,17 @@ class _Sidecar:
 class _Listener:
     """A port that is ours, and whom it is for."""
 
-    def __init__(self, server: asyncio.Server, flag: str, address: Address) -> None:
-        self._server = server
+    def __init__(self, door: Listener, flag: str, address: Address) -> None:
+        self._door = door
         self._flag = flag
         self._address = address
-        self.close = server.close
+        self.close = door.close
 
-    async def begin(self) -> str:
+    def begin(self) -> str:
         """Let clients in; where, as ``host:port``."""
-        place = Address(*self._server.sockets[0].getsockname()[:2])
+        place = Address(*self._door.address)
         try:
-            await self._server.start_serving()
+            self._door.start()
         except OSError as error:
             # Two that have bound but not yet listen do not see each other; the later hears it now.
             raise _unusable(self._flag, self._address, error) from error
@@ -229,20 +228,31 @@ class _Listener:
 
 
 def _proxy(
-    settings: SidecarSettings, clock: Clock, meter: Meter, loop: asyncio.AbstractEventLoop
+    settings: SidecarSettings,
+    clock: Clock,
+    meter: Meter,
+    log: Log,
+    loop: asyncio.AbstractEventLoop,
 ) -> Proxy:
-    dialer = Dialer(getproxies(), ca=settings.upstream_ca)
     outbound = None
     if settings.outbound_listen is not None:
         outbound = Way(settings.openai_upstream, settings.anthropic_upstream)
+    room = bounds.room_within(
+        bounds.raise_descriptors(),
+        bounds.memory_limit(),
+        max_bytes=settings.max_buffered_bytes,
+        max_connections=settings.max_connections,
+    )
     try:
         return Proxy(
             local_upstream=settings.upstream,
             clock=clock,
             meter=meter,
             loop=loop,
-            dialer=dialer,
+            dialer=Dialer(getproxies(), ca=settings.upstream_ca),
             outbound=outbound,
+            room=room,
+            ran_out=RanOut(log, meter.failures, clock),
         )
     except ValueError as error:
         raise InvalidSettingError(str(error)) from error
@@ -261,7 +271,7 @@ async def _first(*ways: Coroutine[Any, Any, object]) -> int:
 
 def _unusable(flag: str, address: Address, error: OSError) -> InvalidSettingError:
     # The event loop's own text repeats the address and more; the system's reason is what helps.
-    reason = (error.strerror or str(error)).rpartition(": ")[2]
+    reason = (error.strerror or str(error)).rpartition(": ")[2].lower()
     return InvalidSettingError(
         f"{flag} must be an address that is free ({reason}), was: {address}"
     )

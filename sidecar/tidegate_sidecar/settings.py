@@ -85,6 +85,13 @@ class SidecarSettings:
     """Longest wait, once the last request has ended, for someone to read the final counters."""
     drain_accept_s: float = 5.0
     """How long a leaving sidecar still accepts: the time that Services need to hear of it."""
+    max_buffered_bytes: int = 0
+    """Most that clients' connections may hold in memory together; past it new requests are
+    answered 503. 0: half of what the container's memory limit leaves beside the process itself, or
+    112 MiB where there is no limit."""
+    max_connections: int = 0
+    """Most clients' connections at once; more wait. 0: as many as memory and file descriptors
+    allow, which is also the most that a number here can ask for."""
 
     @classmethod
     def read(cls, env: Mapping[str, str], flags: Mapping[str, str | None] | None = None) -> Self:
@@ -169,6 +176,12 @@ def _seconds(source: str, raw: str) -> float:
     return number
 
 
+def _count(source: str, raw: str) -> int:
+    if not (raw.isascii() and raw.isdigit()):
+        raise InvalidSettingError(f"{source} must be a whole number, 0 or more, was: {raw!r}")
+    return int(raw)
+
+
 def _readable_file(source: str, raw: str) -> Path:
     path = Path(raw)
     try:
@@ -205,4 +218,6 @@ _READERS: Mapping[str, Callable[[str, str], Any]] = {
     "config_file": _readable_file,
     "linger_s": _seconds,
     "drain_accept_s": _seconds,
+    "max_buffered_bytes": _count,
+    "max_connections": _count,
 }

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from tidegate_sidecar import h1
 from tidegate_sidecar.body import UNTIL_CLOSE, Body, response_body
-from tidegate_sidecar.dial import Dialer, UnreachableError
+from tidegate_sidecar.dial import Dialer, OutOfDescriptorsError, UnreachableError
 from tidegate_sidecar.h1 import BadMessageError, HeadReader, ResponseHead
+from tidegate_sidecar.room import Scarce
 from tidegate_wire.base_url import BaseUrl
 from tidegate_wire.names import Refusal
 
@@ -94,6 +95,11 @@ class Upstream:
         make: Callable[[], UpstreamConnection] = partial(UpstreamConnection, self)
         try:
             connection = await self._dialer.connect(make, self._base, self._proxy)
+        except OutOfDescriptorsError:
+            exchange.connecting = None
+            why = "This sidecar has no file descriptor left to ask the model server with."
+            exchange.overloaded(Scarce.DESCRIPTORS, why)
+            return
         except UnreachableError as error:
             exchange.connecting = None
             exchange.fail(Refusal.CONNECT, f"can't be reached: {error}")

@@ -87,7 +87,8 @@ class Outcome(StrEnum):
     BROKEN = "broken_stream"
     """A stream ended without saying that it does, whether cut or not."""
     BLOCKED = "blocked"
-    """Refused by the operator's order: no demand."""
+    """Refused by the operator's order, which is no demand; or because the sidecar has no room, and
+    that is demand."""
 
 
 ERROR_OUTCOMES = (
@@ -146,6 +147,7 @@ class Refusal(StrEnum):
     BLOCKED_ERRORS = "upstream_blocked"
     BAD_REQUEST = "bad_request"
     TOO_LARGE = "request_too_large"
+    OVERLOADED = "overloaded"
     CONNECT = "upstream_unreachable"
     RESET = "upstream_reset"
     PROTOCOL = "upstream_protocol_error"
