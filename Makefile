@@ -7,7 +7,7 @@ ARGS   ?=
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-compiled check e2e images bench lock clean
+.PHONY: help setup setup-dev demo test test-compiled sdks check e2e images bench lock clean
 
 help:  ## What can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: setup-dev  ## Unit and contract tests
 
 test-compiled: setup-dev  ## The sidecar's tests on the compiled wheel that the images carry
 	@scripts/test-compiled -n $(WORKERS) --dist loadfile $(ARGS)
+
+sdks: setup-dev  ## Real clients (openai, anthropic, LangChain, npm, curl) with and without the sidecar
+	@scripts/sdks $(ARGS)
 
 check: setup-dev  ## ruff, mypy --strict, import-linter
 	@scripts/check $(ARGS)
@@ -44,4 +47,4 @@ lock:  ## Resolve the dependencies anew (needs uv)
 	@scripts/lock
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .sdks dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
