@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ def runs_of() -> Callable[[Client], BothRuns]:
     done: dict[str, BothRuns | AssertionError] = {}
 
     def run(client: Client) -> BothRuns:
-        assert Path(client.command[0]).exists(), f"{client.name} is not installed: make sdks"
+        assert client.environment.exists(), f"{client.name} is not installed; run: make sdks"
         if client.name not in done:
             try:
                 done[client.name] = asyncio.run(run_both(client.command))

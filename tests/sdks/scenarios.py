@@ -1,11 +1,12 @@
 """What each client is made to do, in sentences; the drivers have the same names."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ENVIRONMENTS = HERE.parents[1] / ".sdks"
+DRIVERS = Path(__file__).parent / "drivers"
+ENVIRONMENTS = Path(__file__).parents[2] / ".sdks"
 
 OPENAI: Mapping[str, str] = {
     "chat": "a chat completion",
@@ -65,10 +66,27 @@ OPENAI: Mapping[str, str] = {
     "unended": "a stream that stops without having said that it ends",
     "hang-up": "a connection that is reset before the answer begins",
 }
-PYTHON_ALONE: Mapping[str, str] = {
+ALONE: Mapping[str, str] = {
     "async": "the asynchronous client",
+    "batch": "several prompts at once",
     "responses-helper": "the SDK's own helper for streamed responses",
+    "left-by-signal": "a stream that an AbortSignal ends",
+    "messages": "a message",
+    "messages-stream": "a streamed message",
+    "messages-stream-seams": "a streamed message cut into pieces that care for no event",
+    "messages-helper": "the SDK's own stream helper for messages",
+    "tools-helper": "a tool call through the SDK's own stream helper",
+    "count-tokens": "a count of tokens",
+    "error-529": "error 529",
+    "head": "HEAD",
+    "http10": "HTTP/1.0",
+    "http10-stream": "a stream over HTTP/1.0",
+    "compressed": "an answer that may be compressed",
+    "upload": "a body of 2 MB that waits for 100 Continue",
+    "upload-chunked": "the same body, chunked",
 }
+"""What only some clients can do."""
+SENTENCES = {**OPENAI, **ALONE}
 
 
 @dataclass(frozen=True)
@@ -77,18 +95,59 @@ class Client:
 
     name: str
     command: tuple[str, ...]
-    scenarios: Mapping[str, str]
+    """Ends with where the address is to follow."""
+    environment: Path
+    scenarios: tuple[str, ...]
 
 
-def _python(name: str, environment: str, driver: str, scenarios: Mapping[str, str]) -> Client:
-    python = ENVIRONMENTS / environment / "bin" / "python"
-    return Client(name, (str(python), str(HERE / "drivers" / driver)), scenarios)
+def _in_python(name: str, environment: str, driver: str, scenarios: Iterable[str]) -> Client:
+    home = ENVIRONMENTS / environment
+    command = (str(home / "bin" / "python"), str(DRIVERS / driver))
+    return Client(name, command, home, tuple(scenarios))
 
+
+_FAULTS = ("error-400", "error-401", "error-404", "error-429", "error-500", "error-503")
+_OF_ALL = (
+    *_FAULTS,
+    *("tools-stream", "error-429-stream", "error-event", "retries-429", "left", "timeout"),
+    *("cut-fin", "cut-reset", "unended", "hang-up"),
+)
+_ANTHROPIC = (
+    *("messages", "messages-stream", "messages-stream-seams", "messages-helper", "tools"),
+    *("tools-helper", "image", "count-tokens", "models", "kept-connection", "error-529"),
+    *("error-400-stream", "error-500-stream", "retries-503", "retries-flaky"),
+    *("retries-flaky-stream", "timeout-stream"),
+)
+_LANGCHAIN = (
+    *("chat", "chat-stream", "chat-stream-usage", "chat-stream-null-usage-asked"),
+    *("chat-stream-seams", "async", "batch", "tools", "json", "json-schema", "logprobs"),
+    *("logprobs-stream", "choices", "image", "embeddings", "responses", "responses-stream"),
+    *("retries-flaky", "retries-flaky-stream", "timeout-stream"),
+)
+_CURL = (
+    *("chat", "chat-stream", "chat-stream-usage", "chat-stream-null-usage-asked"),
+    *("chat-stream-seams", "chat-stream-comments", "chat-stream-crlf", "embeddings", "models"),
+    *("responses-stream", "speech", "transcription", "messages", "messages-stream", "head"),
+    *("http10", "http10-stream", "compressed", "upload", "upload-chunked", "kept-connection"),
+    "retries-503",
+)
+_NODE = ({*OPENAI} - {"timeout-stream"}) | {"left-by-signal"}  # its time-out is for the head alone
+_PYTHON = (*OPENAI, "async", "responses-helper")
 
 CLIENTS = (
-    _python("openai 2 for Python", "openai2", "openai_python.py", {**OPENAI, **PYTHON_ALONE}),
-    _python("openai 3 for Python", "openai3", "openai_python.py", {**OPENAI, **PYTHON_ALONE}),
+    _in_python("langchain", "langchain", "langchain_python.py", (*_OF_ALL, *_LANGCHAIN)),
+    _in_python("openai 2", "openai2", "openai_python.py", _PYTHON),
+    _in_python("openai 3", "openai3", "openai_python.py", _PYTHON),
+    _in_python("anthropic", "anthropic", "anthropic_python.py", (*_OF_ALL, *_ANTHROPIC)),
+    Client(
+        "npm openai",
+        ("node", str(DRIVERS / "openai_node.mjs"), str(ENVIRONMENTS / "node")),
+        ENVIRONMENTS / "node",
+        tuple(sorted(_NODE)),
+    ),
+    Client("curl", (sys.executable, str(DRIVERS / "curl.py")), DRIVERS, (*_OF_ALL, *_CURL)),
 )
+"""The slowest first."""
 
 MEANT: Mapping[str, str] = {
     "chat-stream-null-usage": "the nulls stay: some servers say them unasked",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from client_runs import BothRuns
-from scenarios import CLIENTS, MEANT, Client
+from scenarios import CLIENTS, MEANT, SENTENCES, Client
 
 Runs = Callable[[Client], BothRuns]
 
@@ -19,9 +19,9 @@ def group(client: Client) -> pytest.MarkDecorator:
 
 def rows(meant: bool) -> list[Any]:
     return [
-        pytest.param(client, name, id=f"{client.name}: {sentence}", marks=group(client))
+        pytest.param(client, name, id=f"{client.name}: {SENTENCES[name]}", marks=group(client))
         for client in CLIENTS
-        for name, sentence in client.scenarios.items()
+        for name in client.scenarios
         if (name in MEANT) is meant
     ]
 
@@ -47,6 +47,15 @@ def test_the_provider_sees_the_same_requests_as_often(
     assert both.through.provider.requests(scenario) == both.direct.provider.requests(scenario)
 
 
+def without_null_usage(events: list[Any]) -> list[Any]:
+    return [
+        {name: value for name, value in event.items() if (name, value) != ("usage", None)}
+        if isinstance(event, dict)
+        else event
+        for event in events
+    ]
+
+
 @pytest.mark.parametrize(("client", "scenario"), rows(meant=True))
 def test_what_is_told_otherwise_is_told_so_on_purpose(
     runs_of: Runs, client: Client, scenario: str
@@ -56,13 +65,11 @@ def test_what_is_told_otherwise_is_told_so_on_purpose(
     if scenario == "hang-up":
         assert direct["answers"] == []
         assert {answer["status"] for answer in through["answers"]} == {502}
-        assert "error" in direct and "error" in through
         return
-    told = [{**event, "usage": None} for event in direct["result"]["events"]]
-    assert [{"usage": None, **event} for event in through["result"]["events"]] == told
+    told = without_null_usage(through["result"]["events"])
+    assert told and told == direct["result"]["events"][: len(told)]
     fails = scenario != "chat-stream-null-usage"
     assert ("error" in through["result"]) is fails
-    assert ("error" in direct["result"]) is (scenario == "cut-reset")
 
 
 @pytest.mark.parametrize("client", each_client())

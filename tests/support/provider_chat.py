@@ -138,16 +138,11 @@ def _stream(body: dict[str, Any], model: str) -> Reply:
         return stream_reply(events[:3], model, {})
     reason = "tool_calls" if body.get("tools") else "stop"
     events += [event(index, {}, reason) for index in indices]
+    if model == "comments":
+        events = [b": keep-alive\n\n" + event for event in events]
     if asked:
         events.append(data({**base, "choices": [], "usage": _usage(body)}))
     events.append(b"data: [DONE]\n\n")
-    return stream_reply(_dressed(events, model), model, _told(body) if asked else {})
-
-
-def _dressed(events: list[bytes], model: str) -> list[bytes]:
-    """As some servers write them: with comments between, or with other line ends."""
-    if model == "comments":
-        return [b": keep-alive\n\n" + event for event in events]
     if model == "crlf":
-        return [event.replace(b"\n", b"\r\n") for event in events]
-    return events
+        events = [event.replace(b"\n", b"\r\n") for event in events]
+    return stream_reply(events, model, _told(body) if asked else {})
