@@ -214,7 +214,7 @@ class Exchange:
             request,
             upstream.target_of(target),
             length=len(body) if self._dialect.read else -1,
-            reads_answer=call is not None,
+            reads_answer=call is not None and self._dialect.charged,
             upgrades=self.upgrades,
             for_proxy=upstream.proxy_line,
         )
@@ -396,7 +396,7 @@ class Exchange:
         """The client went away: so does the call."""
         if not self.over:
             self._detach()
-            self._settle(Outcome.CANCELLED)
+            self._settle(self._measurement.left())
 
     def check(self, now: float) -> None:
         """End the exchange if it has taken too long; ``now`` is on the clock's monotonic scale."""

@@ -68,7 +68,7 @@ class Measurement:
             self._stream = dialect.stream()
             self._watcher = Watcher(self._stream.is_output)
             if take_usage:
-                self.filter = EventFilter(b'"usage"', dialect.is_usage_only)
+                self.filter = dialect.usage_filter()
 
     @property
     def reads_stream(self) -> bool:
@@ -111,6 +111,12 @@ class Measurement:
         if end.failed:
             return Outcome.SERVER_ERROR
         return Outcome.OK if end.complete else Outcome.BROKEN
+
+    def left(self) -> Outcome:
+        """The client went away in the middle of the answer; but an end or an error that it may
+        have gone because of counts as if it had stayed."""
+        outcome = Outcome.CANCELLED if self._watcher is None else self.finish()
+        return Outcome.CANCELLED if outcome is Outcome.BROKEN else outcome
 
     def close(
         self,

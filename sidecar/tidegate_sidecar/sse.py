@@ -138,15 +138,16 @@ class Watcher:
         if self._start:
             return []
         found: list[bytes] = []
-        blocks = b"".join(self._pieces).split(b"\n\n")
-        if blocks[-1].strip() != b"data: [DONE]":
-            blocks.pop()
-        for block in reversed(blocks):
-            data = event_data(block)
+        text = b"".join(self._pieces)
+        end = text.rfind(b"\n\n")
+        if text[end + 2 if end >= 0 else 0 :].strip() == b"data: [DONE]":
+            found.append(b"[DONE]")
+        while end >= 0 and len(found) != count:
+            start = text.rfind(b"\n\n", 0, end)
+            data = event_data(text[start + 2 if start >= 0 else 0 : end])
             if data is not None:
                 found.append(data)
-                if len(found) == count:
-                    break
+            end = start
         return found
 
 
@@ -163,13 +164,17 @@ def event_data(block: bytes) -> bytes | None:
 class EventFilter:
     """Takes single events out of a stream and leaves every other byte as it was.
 
-    ``drop`` is asked about the data of each event whose bytes hold ``mark``.
+    ``drop`` is asked about the data of each event whose bytes hold ``mark``, which is cheap to
+    look for, and ``sign``, which is rare.
     """
 
-    __slots__ = ("_drop", "_ended_by_cr", "_held", "_mark", "_passing", "_swallow")
+    __slots__ = ("_drop", "_ended_by_cr", "_held", "_mark", "_passing", "_sign", "_swallow")
 
-    def __init__(self, mark: bytes, drop: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self, mark: bytes, sign: re.Pattern[bytes], drop: Callable[[bytes], bool]
+    ) -> None:
         self._mark = mark
+        self._sign = sign
         self._drop = drop
         self._held = b""
         self._passing = False
@@ -179,7 +184,12 @@ class EventFilter:
     def feed(self, piece: bytes) -> bytes:
         """Take the next bytes; return those that may go on."""
         idle = not self._held and not self._passing and not self._ended_by_cr
-        if idle and piece.endswith(b"\n\n") and b"\r" not in piece and self._mark not in piece:
+        if (
+            idle
+            and piece.endswith(b"\n\n")
+            and b"\r" not in piece
+            and (self._mark not in piece or self._sign.search(piece) is None)
+        ):
             return piece  # nearly always: whole events, none of which is in question
         out: list[bytes] = []
         if self._ended_by_cr and piece:
@@ -202,6 +212,7 @@ class EventFilter:
             not self._passing
             and len(event) <= MAX_HELD_BYTES
             and self._mark in event
+            and self._sign.search(event) is not None
             and self._is_dropped(event)
         )
         self._passing = False

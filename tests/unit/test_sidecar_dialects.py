@@ -195,6 +195,37 @@ async def test_a_client_that_leaves_is_charged_what_it_got() -> None:
         assert tokens_of(stand) == expected_tokens(recorded, 0)
 
 
+LEFT = {
+    "after the last word": (CHAT["OpenAI, usage asked for"], Outcome.OK),
+    "after the last word of a response": (RESPONSES["text"], Outcome.OK),
+    "after the last word of a message": (MESSAGES["text, with a cache"], Outcome.OK),
+    "because of an error": (MESSAGES["overloaded in the middle"], Outcome.SERVER_ERROR),
+    "one word too early": (MESSAGES["cut before its last word"], Outcome.CANCELLED),
+    "in the middle": (CHAT["cut before its end"], Outcome.CANCELLED),
+}
+
+
+@pytest.mark.parametrize(("recorded", "outcome"), LEFT.values(), ids=LEFT)
+async def test_how_a_request_ends_that_its_client_leaves(
+    recorded: Recorded, outcome: Outcome
+) -> None:
+    """Clients close the connection as soon as they have read the last event, or an error."""
+
+    async def script(call: Call) -> None:
+        await call.begin_stream()
+        await call.chunk(recorded.data)
+        await call.gone()
+
+    async with proxied(script) as stand:
+        client = await stand.connect()
+        await client.send(post(asked_of(recorded.dialect), PATHS[recorded.dialect]))
+        await client.reader.readuntil(recorded.data[-40:])
+        client.leave()
+        await stand.settled()
+        assert stand.series.outcomes == {outcome: 1}
+        assert tokens_of(stand) == expected_tokens(recorded, len(asked_of(recorded.dialect)))
+
+
 # --- errors of ours ------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate_sidecar.dialect.openai import CHAT
+from tidegate_sidecar.dialect.openai import CHAT, is_usage_only
 from tidegate_sidecar.dialect.shape import parse_call
 from tidegate_sidecar.dialect.usage import WHOLE_BYTES, PlainAnswer
 
@@ -145,7 +145,7 @@ def test_whether_the_client_asked_for_usage(body: bytes, wants: bool) -> None:
     ],
 )
 def test_only_the_extra_chunk_is_the_extra_chunk(event: bytes, only: bool) -> None:
-    assert CHAT.is_usage_only(event) is only
+    assert is_usage_only(event) is only
 
 
 REPLY = b'{"choices":[{"message":{"content":"%b"},"finish_reason":"stop"}],"usage":%b}'

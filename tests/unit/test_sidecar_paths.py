@@ -23,6 +23,7 @@ PATHS: list[tuple[bytes, bytes, Dialect]] = [
     (b"POST", b"/openai/v1/chat/completions", openai.CHAT),
     (b"POST", b"/v1beta/openai/chat/completions", openai.CHAT),
     (b"POST", b"/openai/deployments/d/chat/completions?api-version=2024-10-21", openai.CHAT),
+    (b"POST", b"/openai/deployments/d/images/generations?api-version=1", OTHER_CALL),
     (b"GET", b"/v1/chat/completions", OTHER),
     (b"POST", b"/v1/chat/completions/c-1", OTHER_CALL),
     (b"POST", b"/health?x=/v1/chat/completions", OTHER),

@@ -37,7 +37,9 @@ def end_of(watcher: Watcher) -> StreamEnd:
 
 
 def usage_filter() -> EventFilter:
-    return EventFilter(b'"usage"', CHAT.is_usage_only)
+    events = CHAT.usage_filter()
+    assert events is not None
+    return events
 
 
 @pytest.mark.parametrize("end", LINE_ENDS.values(), ids=LINE_ENDS)
@@ -189,7 +191,7 @@ def test_an_event_too_long_to_be_held_passes_whatever_it_says() -> None:
 
 
 def test_whole_events_are_not_held_back() -> None:
-    events = EventFilter(b'"usage"', CHAT.is_usage_only)
+    events = usage_filter()
     assert events.feed(TOKEN) == TOKEN
     assert events.feed(TOKEN[:10]) == b""
     assert events.feed(TOKEN[10:]) == TOKEN

@@ -6,6 +6,7 @@ or as null. The first token is the first chunk with anything but a role and empt
 delta: servers send the role ahead.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -23,11 +24,14 @@ from tidegate_sidecar.dialect.shape import (
     text_chars,
 )
 from tidegate_sidecar.dialect.usage import PlainAnswer, Usage
-from tidegate_sidecar.sse import Watcher
+from tidegate_sidecar.sse import EventFilter, Watcher
 
 _TEXTS: Final = frozenset(
     ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
 )
+# OpenAI sends a null usage in every chunk of a stream that was asked for it: each would have to be
+# parsed.
+_NO_CHOICES: Final = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\]')
 _ASK: Final = b'"stream_options":{"include_usage":true}'
 
 _event: Final = msgspec.json.Decoder(ChatEvent)
@@ -46,13 +50,8 @@ class Completions(Dialect):
             isinstance(options, dict) and bytes(options.get("include_usage", b"")) == b"true"
         )
 
-    def is_usage_only(self, data: bytes) -> bool:
-        reply = _read(data)
-        return (
-            reply is not None
-            and reply.choices == []
-            and read_usage(bytes(reply.usage)) is not None
-        )
+    def usage_filter(self) -> EventFilter | None:
+        return EventFilter(b'"usage"', _NO_CHOICES, is_usage_only)
 
     def rewrite(self, body: bytes, call: Call, model: str | None, ask_usage: bool) -> bytes:
         changes: dict[str, bytes] = {}
@@ -129,6 +128,13 @@ def _read(body: bytes) -> ChatEvent | None:
         return _event.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
+
+
+def is_usage_only(data: bytes) -> bool:
+    """Whether an event is the extra one that ``include_usage`` adds: usage, and an empty list of
+    choices."""
+    reply = _read(data)
+    return reply is not None and reply.choices == [] and read_usage(bytes(reply.usage)) is not None
 
 
 def _chars(body: bytes) -> int | None:

@@ -42,7 +42,7 @@ def dialect_of(method: bytes, target: bytes) -> Dialect:
                 return dialect
         if b"/v1/messages/" in path:
             return anthropic.OTHER_CALL
-        return OTHER_CALL if b"/v1/" in path else OTHER
+        return OTHER_CALL if b"/v1/" in path or b"/deployments/" in path else OTHER
     if method in (b"GET", b"HEAD") and _MODELS.fullmatch(path):
         return openai.MODELS
     return OTHER

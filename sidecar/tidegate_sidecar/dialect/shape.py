@@ -12,7 +12,7 @@ import msgspec
 from tidegate_sidecar.dialect.rewrite import replace_values
 from tidegate_sidecar.dialect.schema import Call
 from tidegate_sidecar.dialect.usage import PlainAnswer, Usage
-from tidegate_sidecar.sse import Watcher
+from tidegate_sidecar.sse import EventFilter, Watcher
 
 CHARS_PER_TOKEN: Final = 4
 """OpenAI's own rule of thumb for English; a tokenizer costs 2-7 ms per 100k characters and 81
@@ -117,9 +117,9 @@ class Dialect:
         """Whether a call's stream tells of its usage only if it is asked to, and it is not."""
         return False
 
-    def is_usage_only(self, data: bytes) -> bool:
-        """Whether an event is the extra one that was asked for."""
-        return False
+    def usage_filter(self) -> EventFilter | None:
+        """Takes out of a stream what came because we asked for it; None if nothing does."""
+        return None
 
     def rewrite(self, body: bytes, call: Call, model: str | None, ask_usage: bool) -> bytes:
         """The body with another model (None: the same) and, if asked, with usage asked for."""
