@@ -367,6 +367,7 @@ class Exchange:
         """The client sends a body that can't be read on."""
         self._detach()
         message = f"Bad request: {fault.reason}."
+        self._proxy.meter.turned_away(Refusal.BAD_REQUEST)
         self._end(Outcome.CLIENT_ERROR, fault.status, Refusal.BAD_REQUEST, message)
 
     def _end(self, outcome: Outcome, status: int, code: Refusal, message: str) -> None:

@@ -224,7 +224,7 @@ class Meter:
         self._count_refusal(reason)
 
     def turned_away(self, reason: Refusal) -> None:
-        """A request that had ``arrived`` could not be served after all; ``ended`` follows."""
+        """A request that had ``arrived`` is refused after all; ``ended`` follows."""
         self._count_refusal(reason)
 
     def _count_refusal(self, reason: Refusal) -> None:

@@ -195,6 +195,7 @@ async def test_a_body_that_breaks_off_in_its_framing_ends_both_connections() -> 
         await call.over.wait()
         await stand.settled()
         assert stand.series.outcomes == {Outcome.CLIENT_ERROR: 1}
+        assert 'tidegate_refused_total{reason="bad_request"} 1' in stand.told
 
 
 async def test_what_is_on_its_way_gets_no_connection_that_may_be_stale() -> None:

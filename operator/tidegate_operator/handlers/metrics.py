@@ -24,7 +24,7 @@ class Metrics:
         self.ready = self._gauge(Metric.READY_REPLICAS, "Pods of the target that are Ready.")
         self.demand = self._gauge(Metric.DEMAND, "Demand on the whole target; NaN: not known.")
         self.forecast = self._gauge(
-            Metric.FORECAST_DEMAND, "Highest demand within the horizon, by quantile.", "quantile"
+            Metric.FORECAST_DEMAND, "Highest demand within the horizon.", "forecast_quantile"
         )
         self.budget = self._gauge(
             Metric.BUDGET_USED_RATIO, "Fullest share of a budget's limit.", "budget"
