@@ -3,19 +3,17 @@
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 import uvloop
-from aiohttp import WSMsgType, web
 
 from proxied import RawClient, Stand, proxied
 from tidegate_sidecar.sockets import reset
 from tidegate_wire.config import SidecarConfig, Timeouts
 from tidegate_wire.names import Refusal
 from upstream import Call
+from websocket_server import WebSockets
 
 ASK = b"GET /v1/realtime HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo/1\r\n\r\n"
 SWITCHED = (
@@ -230,31 +228,8 @@ async def test_closing_the_proxy_closes_its_tunnels() -> None:
         await stand.upstream.calls[0].over.wait()
 
 
-@asynccontextmanager
-async def websocket_server() -> AsyncIterator[str]:
-    async def talk(request: web.Request) -> web.WebSocketResponse:
-        talking = web.WebSocketResponse(protocols=("realtime",), compress=True)
-        await talking.prepare(request)
-        async for message in talking:
-            if message.type == WSMsgType.TEXT:
-                await talking.send_str(message.data.upper())
-            elif message.type == WSMsgType.BINARY:
-                await talking.send_bytes(message.data[::-1])
-        return talking
-
-    app = web.Application()
-    app.add_routes([web.get("/v1/realtime", talk)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
 async def test_a_real_websocket_works_through_it() -> None:
-    async with websocket_server() as url, proxied(echo, url=url) as stand, asyncio.timeout(20):
+    async with WebSockets() as server, proxied(echo, url=server.url) as stand:
         async with (
             aiohttp.ClientSession() as http,
             http.ws_connect(
