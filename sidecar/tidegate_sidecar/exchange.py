@@ -18,6 +18,7 @@ from tidegate_sidecar.dialect.paths import (
 )
 from tidegate_sidecar.dialect.schema import Call
 from tidegate_sidecar.dialect.shape import Dialect, parse_call
+from tidegate_sidecar.dialect.usage import request_tokens
 from tidegate_sidecar.h1 import BadMessageError, RequestHead, ResponseHead
 from tidegate_sidecar.measure import Measurement
 from tidegate_sidecar.onward import (
@@ -159,7 +160,7 @@ class Exchange:
         dialect = self._dialect
         if dialect.read:
             self._call = parse_call(self._payload)
-        self._measurement = Measurement(proxy.meter, dialect, len(self._payload))
+        self._measurement = Measurement(proxy.meter, dialect, request_tokens(self._payload))
         route = Route("", None)
         if dialect.asks_model:
             tenant = tenant_of(proxy.config, request)

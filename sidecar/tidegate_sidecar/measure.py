@@ -7,7 +7,7 @@ unmeasured: no answer is lost because we could not read it.
 from typing import Final
 
 from tidegate_sidecar.admit import Route
-from tidegate_sidecar.dialect.shape import CHARS_PER_TOKEN, Dialect, Stream, StreamEnd
+from tidegate_sidecar.dialect.shape import Dialect, Stream, StreamEnd
 from tidegate_sidecar.dialect.usage import PlainAnswer, Usage
 from tidegate_sidecar.meter import Meter, Series, Tokens
 from tidegate_sidecar.sse import EventFilter, Watcher
@@ -26,7 +26,7 @@ class Measurement:
         "_dialect",
         "_end",
         "_meter",
-        "_request_bytes",
+        "_request_tokens",
         "_route",
         "_series",
         "_stream",
@@ -35,10 +35,11 @@ class Measurement:
         "first_seen",
     )
 
-    def __init__(self, meter: Meter, dialect: Dialect, request_bytes: int) -> None:
+    def __init__(self, meter: Meter, dialect: Dialect, request_tokens: int) -> None:
+        """``request_tokens``: our estimate of the input, for answers that tell nothing of it."""
         self._meter = meter
         self._dialect = dialect
-        self._request_bytes = request_bytes
+        self._request_tokens = request_tokens
         self._route: Route | None = None
         self._series: Series | None = None
         self._stream: Stream | None = None
@@ -187,7 +188,7 @@ class Measurement:
         )
 
     def _estimated(self, outgoing: int) -> Tokens:
-        incoming = self._request_bytes // CHARS_PER_TOKEN
+        incoming = self._request_tokens
         cost = self._cost(incoming, outgoing)
         return Tokens(incoming, outgoing, estimated=True, cost=cost)
 

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxied import Answer, Stand, post, proxied
-from recorded import CHAT, MESSAGES, RESPONSES, STREAMS, Recorded
+from recorded import Recorded
+from recorded_chat import CHAT
+from recorded_messages import MESSAGES
+from recorded_responses import RESPONSES
+from recorded_streams import STREAMS
 from tidegate_sidecar.dialect import anthropic, openai, responses
 from tidegate_sidecar.dialect.shape import Dialect, parse_call
 from tidegate_sidecar.exposition import exposition

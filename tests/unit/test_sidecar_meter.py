@@ -172,7 +172,7 @@ def measured(
     outcome: Outcome | None = None,
     tenant: str = "acme",
 ) -> Outcome:
-    measurement = Measurement(meter, CHAT, 400)
+    measurement = Measurement(meter, CHAT, 100)
     measurement.arrived(PRICED, tenant)
     measurement.answered(200, stream, False, True)
     measurement.feed(body)

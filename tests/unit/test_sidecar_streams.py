@@ -5,9 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorded import DONE, MESSAGES, RESPONSES, STREAMS, Recorded, data_only, flat, named
+from recorded import DONE, Recorded, data_only, flat, named
+from recorded_messages import MESSAGES
+from recorded_responses import RESPONSES
+from recorded_streams import STREAMS
 from tidegate_sidecar.dialect import anthropic, openai, responses
-from tidegate_sidecar.dialect.shape import CHARS_PER_TOKEN, Stream, StreamEnd
+from tidegate_sidecar.dialect.shape import Stream, StreamEnd
+from tidegate_sidecar.dialect.usage import CHARS_PER_TOKEN
 from tidegate_sidecar.sse import MAX_EVENT_BYTES, Watcher
 
 LINE_ENDS = {"LF": b"\n", "CR LF": b"\r\n", "CR": b"\r"}

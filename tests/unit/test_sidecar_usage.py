@@ -5,13 +5,21 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorded import flat
 from tidegate_sidecar.dialect import anthropic, openai, responses
-from tidegate_sidecar.dialect.shape import CHARS_PER_TOKEN, Dialect
-from tidegate_sidecar.dialect.usage import END_BYTES, WHOLE_BYTES, PlainAnswer, Usage, UsageReader
+from tidegate_sidecar.dialect.shape import Dialect
+from tidegate_sidecar.dialect.usage import (
+    CHARS_PER_TOKEN,
+    END_BYTES,
+    WHOLE_BYTES,
+    PlainAnswer,
+    Usage,
+    UsageReader,
+    request_tokens,
+)
 
 Flat = tuple[int, int, int, int, int]
 
@@ -101,6 +109,7 @@ def test_usage_in_one_measure(read: UsageReader, raw: bytes, usage: Flat | None)
     assert flat(read(raw)) == usage
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-5, 50), min_size=5, max_size=5))
 def test_parts_are_never_more_than_the_whole_nor_less_than_nothing(counts: list[int]) -> None:
     incoming, outgoing, cached, created, reasoning = counts
@@ -181,6 +190,7 @@ def test_an_answer_that_does_not_tell_is_weighed_by_its_texts(
 
 
 @each_api
+@settings(deadline=None)
 @given(data=st.binary(max_size=200))
 def test_any_answer_is_read(dialect: Dialect, build: Build, usage: bytes, data: bytes) -> None:
     for raw in (data, build(data, usage), build(b"", data)):
@@ -270,6 +280,26 @@ def test_what_is_kept_of_an_answer_has_a_bound() -> None:
     answer = answered(b"x" * 5_000_000, 10_000)
     assert answer.size == 5_000_000
     assert len(answer._head) + len(answer._tail) <= WHOLE_BYTES + 10_000 + END_BYTES
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+TEXT = b'{"role":"user","content":"The quick brown fox jumps over the lazy dog."},' * 100
+PICTURE = b'{"type":"image_url","image_url":{"url":"data:image/png;base64,%b"}}' % (
+    b"iVBORw0KG" * 99_999
+)
+REQUESTS = {
+    "a short one": (TEXT[:400], 100, 100),
+    "a long text": (TEXT * 30, len(TEXT) * 30 // 4, len(TEXT) * 30 // 4),
+    "a long text in Chinese": ("\u85cf\u5b9d".encode() * 40_000, 60_000, 60_000),
+    "a picture of 900 KB": (PICTURE, 850, 8_000),
+    "a picture, and as much text": (PICTURE + TEXT * 119, 210_000, 240_000),
+}
+
+
+@pytest.mark.parametrize(("body", "least", "most"), REQUESTS.values(), ids=REQUESTS)
+def test_what_a_request_is_taken_for(body: bytes, least: int, most: int) -> None:
+    assert least <= request_tokens(body) <= most
 
 
 # --- errors of ours ------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from tidegate_sidecar.dialect.schema import (
     MessageUsage,
 )
 from tidegate_sidecar.dialect.shape import (
-    CHARS_PER_TOKEN,
     DONE,
     LAST_EVENTS,
     Dialect,
@@ -26,7 +25,7 @@ from tidegate_sidecar.dialect.shape import (
     StreamEnd,
     text_chars,
 )
-from tidegate_sidecar.dialect.usage import PlainAnswer, Usage
+from tidegate_sidecar.dialect.usage import CHARS_PER_TOKEN, PlainAnswer, Usage
 from tidegate_sidecar.sse import Watcher
 
 _TEXTS: Final = frozenset(("text", "thinking", "input", "name"))

@@ -14,7 +14,6 @@ import msgspec
 from tidegate_sidecar.dialect.rewrite import put_first, replace_values
 from tidegate_sidecar.dialect.schema import Call, ChatEvent, ChatOutput, ChatText, ChatUsage
 from tidegate_sidecar.dialect.shape import (
-    CHARS_PER_TOKEN,
     DONE,
     LAST_EVENTS,
     Dialect,
@@ -23,7 +22,7 @@ from tidegate_sidecar.dialect.shape import (
     StreamEnd,
     text_chars,
 )
-from tidegate_sidecar.dialect.usage import PlainAnswer, Usage
+from tidegate_sidecar.dialect.usage import CHARS_PER_TOKEN, PlainAnswer, Usage
 from tidegate_sidecar.sse import EventFilter, Watcher
 
 _TEXTS: Final = frozenset(

@@ -18,7 +18,6 @@ from tidegate_sidecar.dialect.schema import (
     ResponseUsage,
 )
 from tidegate_sidecar.dialect.shape import (
-    CHARS_PER_TOKEN,
     DONE,
     LAST_EVENTS,
     Dialect,
@@ -27,7 +26,7 @@ from tidegate_sidecar.dialect.shape import (
     StreamEnd,
     text_chars,
 )
-from tidegate_sidecar.dialect.usage import PlainAnswer, Usage, last_usage
+from tidegate_sidecar.dialect.usage import CHARS_PER_TOKEN, PlainAnswer, Usage, last_usage
 from tidegate_sidecar.sse import Watcher
 
 _ENDS: Final = frozenset(("response.completed", "response.incomplete"))

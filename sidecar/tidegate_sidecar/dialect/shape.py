@@ -11,12 +11,9 @@ import msgspec
 
 from tidegate_sidecar.dialect.rewrite import replace_values
 from tidegate_sidecar.dialect.schema import Call
-from tidegate_sidecar.dialect.usage import PlainAnswer, Usage
+from tidegate_sidecar.dialect.usage import CHARS_PER_TOKEN, PlainAnswer, Usage
 from tidegate_sidecar.sse import EventFilter, Watcher
 
-CHARS_PER_TOKEN: Final = 4
-"""OpenAI's own rule of thumb for English; a tokenizer costs 2-7 ms per 100k characters and 81
-MB."""
 BATCHED_CHARS: Final = 2 * CHARS_PER_TOKEN
 """From here on an event is taken for several tokens. With vLLM, SGLang and llama.cpp one event is
 one token, which is 4 to 5 characters of English and fewer of most else; Anthropic and gateways
