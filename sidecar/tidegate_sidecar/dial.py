@@ -41,16 +41,16 @@ class ForwardProxy(NamedTuple):
     port: int
     authorization: bytes
     """Value of Proxy-Authorization; empty: the proxy asks for none."""
+    problem: str = ""
+    """Why it can't be spoken to; then the rest says nothing. No reason not to start: an app that
+    never calls by that scheme misses nothing."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 
 
 def proxy_for(target: BaseUrl, proxies: Mapping[str, str]) -> ForwardProxy | None:
-    """The proxy to ask for ``target``; ``proxies`` as ``urllib.request.getproxies`` gives them.
-
-    Raises ValueError for a proxy that can't be spoken to, without naming its password.
-    """
+    """The proxy to ask for ``target``; ``proxies`` as ``urllib.request.getproxies`` gives them."""
     raw = proxies.get(target.scheme) or proxies.get("all")
     if not raw or _bypasses(target, proxies):
         return None
@@ -61,8 +61,9 @@ def proxy_for(target: BaseUrl, proxies: Mapping[str, str]) -> ForwardProxy | Non
     except ValueError:
         port = 0
     if url.scheme not in _PROXY_PORTS or not url.hostname or port == 0:
-        shown = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
-        raise ValueError(f"{variable.upper()} must be like http://host:port, was: {shown!r}")
+        shown = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()  # without password
+        problem = f"{variable.upper()} must be like http://host:port, was: {shown!r}"
+        return ForwardProxy(tls=False, host="", port=0, authorization=b"", problem=problem)
     return ForwardProxy(
         tls=url.scheme == "https",
         host=url.hostname,
@@ -133,6 +134,8 @@ class Dialer:
         """A protocol of ``make``'s, connected. Raises ``UnreachableError``."""
         if proxy is None:
             return await self._open(make, target.host, target.port, tls=target.tls)
+        if proxy.problem:
+            raise UnreachableError(proxy.problem)
         try:
             if not target.tls:
                 return await self._open(make, proxy.host, proxy.port, tls=proxy.tls)

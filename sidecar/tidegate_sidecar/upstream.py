@@ -40,7 +40,7 @@ class Upstream:
         """``named``: it is asked under its own name. The server of the pod hears the one that the
         client called, unless TLS or a proxy leaves it no choice.
 
-        Raises ValueError for a URL, or a proxy on the way, that can't be understood.
+        Raises ValueError for a URL that can't be understood.
         """
         try:
             base = BaseUrl.read(url)

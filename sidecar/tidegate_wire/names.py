@@ -17,8 +17,15 @@ INJECT = f"{GROUP}/inject"
 StatefulSet: ``"true"``."""
 PORT = f"{GROUP}/port"
 """Annotation: the app's container port (name or number) that the sidecar stands in front of."""
+MODE = f"{GROUP}/mode"
+"""Annotation: whether the sidecar stands in front of the app (``inbound``, the default), between
+the app and the models that it calls (``outbound``), or ``both``."""
+OPENAI_UPSTREAM = f"{GROUP}/openai-upstream"
+"""Annotation: base URL for what the app calls by OpenAI's API, where that is not OpenAI."""
+ANTHROPIC_UPSTREAM = f"{GROUP}/anthropic-upstream"
+"""Annotation: the same of Anthropic's API."""
 CPU_REQUEST = f"{GROUP}/cpu-request"
-"""Annotation, beside ``PORT``, as the next four: what the sidecar asks of its node; a Kubernetes
+"""Annotation, as the next three: what the sidecar asks of its node; a Kubernetes
 quantity such as ``100m``."""
 CPU_LIMIT = f"{GROUP}/cpu-limit"
 MEMORY_REQUEST = f"{GROUP}/memory-request"
@@ -26,7 +33,10 @@ MEMORY_LIMIT = f"{GROUP}/memory-limit"
 DRAIN_SECONDS = f"{GROUP}/drain-seconds"
 """Annotation: how long a leaving sidecar still takes new requests, in whole seconds; as long as
 load balancers need to hear that the pod leaves."""
-OPTIONS = (PORT, CPU_REQUEST, CPU_LIMIT, MEMORY_REQUEST, MEMORY_LIMIT, DRAIN_SECONDS)
+OPTIONS = (
+    *(PORT, MODE, OPENAI_UPSTREAM, ANTHROPIC_UPSTREAM),
+    *(CPU_REQUEST, CPU_LIMIT, MEMORY_REQUEST, MEMORY_LIMIT, DRAIN_SECONDS),
+)
 """Annotations that say how, once ``INJECT`` has said that."""
 STATUS = f"{GROUP}/status"
 """Annotation that the webhook leaves on an injected pod: ``{"version", "ports"}`` as JSON."""

@@ -87,7 +87,7 @@ def test_the_pods_of_an_example_get_their_sidecar(path: Path) -> None:
             pod, namespace="shop", own_namespace="tidegate-system", namespace_asks=True
         )
         assert isinstance(choice, Inject), choice
-        assert choice.warning == ""
+        assert choice.warnings == ()
         services = [s for s in of_kind(path, "Service") if serves(s, template)]
         assert [p["targetPort"] for s in services for p in s["spec"]["ports"]] == [
             choice.port.name

@@ -132,10 +132,6 @@ WRONG = {
         "TIDEGATE_OUTBOUND_LISTEN must be HOST:PORT, such as 127.0.0.1:14110, while "
         "TIDEGATE_LISTEN is off, was: off",
     ),
-    "its proxy speaks what we don't": (
-        {**OUT_ONLY, "ALL_PROXY": "socks5://me:secret@p:1080"},
-        "ALL_PROXY must be like http://host:port, was: 'socks5://p:1080'",
-    ),
     "its provider is no URL": (
         {**OUT_ONLY, "TIDEGATE_ANTHROPIC_UPSTREAM": "api.anthropic.com"},
         "TIDEGATE_ANTHROPIC_UPSTREAM must be like http://host:8000 or https://host/path, "

@@ -113,7 +113,7 @@ def test_port(ports: list[dict[str, Any]], asked: str | None, number: int, warne
     made = choice(pod(label="true", ports=ports, port=asked))
     assert isinstance(made, Inject)
     assert made.port.number == number
-    assert bool(made.warning) is warned
+    assert bool(made.warnings) is warned
 
 
 def test_a_port_of_the_second_container_is_found() -> None:

@@ -213,8 +213,8 @@ def test_an_installation_may_ask_for_nothing() -> None:
             {"annotations": {"tidegate.io/colour": "red"}},
             [
                 "metadata.annotations[tidegate.io/colour] means nothing here; known after "
-                "tidegate.io/: inject, port, cpu-request, cpu-limit, memory-request, "
-                "memory-limit, drain-seconds"
+                "tidegate.io/: inject, port, mode, openai-upstream, anthropic-upstream, "
+                "cpu-request, cpu-limit, memory-request, memory-limit, drain-seconds"
             ],
             id="something else",
         ),

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tidegate_operator.inject.belongs import workload_of
 from tidegate_operator.inject.choice import Done, Inject, choose
+from tidegate_operator.inject.options import Mode
 from tidegate_operator.inject.patch import Sidecar, patch_pod
 from tidegate_operator.inject.workload import patch_workload
-from tidegate_wire.names import CONTAINER, INJECTED, PORT, STATUS
+from tidegate_wire.names import CONTAINER, INJECTED, MODE, PORT, STATUS
 
 DATA = Path(__file__).parent / "data" / "inject"
 SIDECAR = Sidecar(
@@ -58,8 +59,8 @@ def test_golden_workload(path: Path) -> None:
 
 
 def test_golden_pairs_are_there() -> None:
-    assert len(golden("pod")) >= 4
-    assert len(golden("workload")) >= 4
+    assert len(golden("pod")) >= 6
+    assert len(golden("workload")) >= 5
 
 
 names = st.from_regex(r"[a-z]([a-z0-9]{0,8})", fullmatch=True)
@@ -106,8 +107,9 @@ pods = st.fixed_dictionaries(
 
 
 @settings(max_examples=120, deadline=None)
-@given(pods)
-def test_twice_is_once_and_nothing_of_the_users_is_lost(pod: dict[str, Any]) -> None:
+@given(pods, st.sampled_from(Mode))
+def test_twice_is_once_and_nothing_of_the_users_is_lost(pod: dict[str, Any], mode: Mode) -> None:
+    pod["metadata"]["annotations"] = pod["metadata"].get("annotations", {}) | {MODE: mode}
     if not any(c.get("ports") for c in pod["spec"]["containers"]):
         pod["spec"]["containers"][0]["ports"] = [{"containerPort": 8000}]
     before = copy.deepcopy(pod)
@@ -117,7 +119,9 @@ def test_twice_is_once_and_nothing_of_the_users_is_lost(pod: dict[str, Any]) -> 
     assert [c["name"] for c in once["spec"]["initContainers"]].count(CONTAINER) == 1
     for old, new in zip(pod["spec"]["containers"], once["spec"]["containers"], strict=True):
         assert new["image"] == old["image"]
-        assert new.get("env") == old.get("env")
+        kept = old.get("env", [])
+        assert new.get("env", [])[: len(kept)] == kept
+        assert (new.get("env", []) == kept) is not mode.calls_out
         numbers = [p["containerPort"] for p in old.get("ports", [])]
         assert numbers == [p["containerPort"] for p in new.get("ports", [])]
         if (old.get("lifecycle") or {}).get("preStop"):
@@ -125,7 +129,13 @@ def test_twice_is_once_and_nothing_of_the_users_is_lost(pod: dict[str, Any]) -> 
     for kind in ("labels", "annotations"):
         assert (pod["metadata"].get(kind) or {}).items() <= once["metadata"][kind].items()
     assert once["metadata"]["labels"][INJECTED] == "true"
-    assert json.loads(once["metadata"]["annotations"][STATUS])["ports"]["admin"] == 14120
+    ports = json.loads(once["metadata"]["annotations"][STATUS])["ports"]
+    assert (ports["admin"], "inbound" in ports) == (14120, mode.takes_in)
+    if not mode.takes_in:
+        assert once["spec"]["containers"] == [
+            {**old, "env": new["env"]}
+            for old, new in zip(pod["spec"]["containers"], once["spec"]["containers"], strict=True)
+        ]
 
 
 @settings(max_examples=60, deadline=None)

@@ -10,24 +10,31 @@ from tidegate_operator.decide.words import Reason
 from tidegate_operator.inject.choice import Inject, choose
 from tidegate_operator.inject.patch import Sidecar, patch_pod
 from tidegate_operator.inject.watchdog import Health, Surroundings, judge
-from tidegate_wire.names import INJECT, INJECTED, PORT
+from tidegate_wire.names import INJECT, INJECTED, MODE, PORT
 
 SIDECAR = Sidecar(image="i", version="1", hub_url="https://h", hub_ca="ca")
 ASKS = {INJECT: "true"}
 OUT = {INJECT: "false"}
 
 
-def pod(name: str, *, sidecar: bool = True, ports: Any = None, **status: Any) -> dict[str, Any]:
+def pod(
+    name: str, *, sidecar: bool = True, ports: Any = None, mode: str = "inbound", **status: Any
+) -> dict[str, Any]:
     declared = [{"name": "http", "containerPort": 8000}] if ports is None else ports
     manifest: dict[str, Any] = {
-        "metadata": {"name": name, "namespace": "shop", "labels": {"app": "llama"}},
+        "metadata": {
+            "name": name,
+            "namespace": "shop",
+            "labels": {"app": "llama"},
+            "annotations": {MODE: mode},
+        },
         "spec": {"containers": [{"name": "app", "image": "a", "ports": declared}]},
         "status": {"phase": "Running", **status},
     }
     if sidecar:
         choice = choose(manifest, namespace="shop", own_namespace="x", namespace_asks=True)
         assert isinstance(choice, Inject)
-        operations = patch_pod(manifest, choice.port, SIDECAR)
+        operations = patch_pod(manifest, choice.port, SIDECAR, choice.options)
         manifest = jsonpatch.JsonPatch(operations).apply(copy.deepcopy(manifest))
     return manifest
 
@@ -110,6 +117,15 @@ ROLLS = {"updatedReplicas": 1}
         ),
         pytest.param(
             around(workload(), pod("a")), "the one pod has a sidecar", id="put in by hand"
+        ),
+        pytest.param(
+            around(
+                workload(ASKS | {MODE: "outbound"}),
+                pod("a", mode="outbound"),
+                services=(service(target=8000),),
+            ),
+            "the one pod has a sidecar",
+            id="a Service goes to the port of an app that only calls models",
         ),
     ],
 )

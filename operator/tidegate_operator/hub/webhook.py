@@ -143,14 +143,14 @@ def judge_workload(workload: dict[str, Any], choice: Choice, before: Choice | No
 
 def _words(choice: Choice, manifest: dict[str, Any]) -> tuple[str, ...]:
     """What to tell the person who wrote the manifest."""
-    word = ""
+    words: tuple[str, ...] = ()
     if isinstance(choice, Inject):
-        word = choice.warning
+        words = choice.warnings
     elif isinstance(choice, Skip):
-        word = choice.reason
+        words = (choice.reason,)
     elif isinstance(choice, Reject):
-        word = f"pods are refused until it is mended: {choice.message}"
-    return (*filter(None, (word,)), *unknown_names(manifest))
+        words = (f"pods are refused until it is mended: {choice.message}",)
+    return (*filter(None, words), *unknown_names(manifest))
 
 
 def answer(uid: str, verdict: Verdict) -> dict[str, Any]:
@@ -178,13 +178,14 @@ def read_minor(version: dict[str, Any]) -> int | None:
     return int(digits) if version.get("major") == "1" and digits else None
 
 
-def too_old(minor: int | None, port: AppPort) -> str:
-    """A sentence where Kubernetes can't carry a sidecar in front of that port; else empty."""
+def too_old(minor: int | None, port: AppPort | None) -> str:
+    """A sentence where Kubernetes can't carry a sidecar in front of that port, or of none; else
+    empty."""
     if minor is None or minor >= NAMED_PORT_MINOR:
         return ""
     if minor < OLDEST_MINOR:
         return f"no sidecar: Kubernetes must be at least 1.{OLDEST_MINOR}, was: 1.{minor}"
-    if port.name:
+    if port is not None and port.name:
         return (
             f"no sidecar: Services follow a named port to a sidecar from Kubernetes "
             f"1.{NAMED_PORT_MINOR} on, was: 1.{minor}; leave port {port.number} without a name "

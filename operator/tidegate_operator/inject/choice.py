@@ -1,4 +1,4 @@
-"""Whether a pod gets a sidecar, and which of its ports the sidecar stands in front of.
+"""Whether a pod gets a sidecar, and which of its ports the sidecar stands in front of, if any.
 
 Law: a function of values. Nothing but a person's own mistake in an option of ours is a
 ``Reject``; whatever else keeps a sidecar out is a ``Skip`` whose sentence says so, and the pod
@@ -6,17 +6,27 @@ starts without one. ``"false"`` anywhere wins.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from tidegate_operator.inject import outbound
 from tidegate_operator.inject.options import (
     NO_OPTIONS,
     Manifest,
+    Mode,
     Options,
     Reject,
     annotation,
     read_options,
 )
-from tidegate_wire.names import CONTAINER, INJECT, PORT, PORT_ADMIN, PORT_INBOUND
+from tidegate_wire.names import (
+    CONTAINER,
+    INJECT,
+    MODE,
+    PORT,
+    PORT_ADMIN,
+    PORT_INBOUND,
+    PORT_OUTBOUND,
+)
 
 SYSTEM_PREFIX = "kube-"
 MIRROR = "kubernetes.io/config.mirror"
@@ -40,8 +50,9 @@ class AppPort:
 
 @dataclass(frozen=True, slots=True)
 class Inject:
-    port: AppPort
-    warning: str = ""
+    port: AppPort | None
+    """What the sidecar stands in front of; ``None`` for one that only leads calls out."""
+    warnings: tuple[str, ...] = ()
     options: Options = NO_OPTIONS
 
 
@@ -77,12 +88,13 @@ def choose(
     options = read_options(pod)
     if isinstance(options, Reject):
         return options
-    port = find_port(pod)
-    if not isinstance(port, Inject):
-        return port
-    if clash := _port_clash(pod):
+    found = find_port(pod) if options.mode.takes_in else Inject(None)
+    if not isinstance(found, Inject):
+        return found
+    if clash := _port_clash(pod, options.mode):
         return Skip(clash)
-    return replace(port, options=options)
+    said = (*found.warnings, *outbound.warnings(pod, options))
+    return Inject(found.port, said, options)
 
 
 def _wish(pod: Manifest, namespace_asks: bool) -> Skip | None:
@@ -121,9 +133,14 @@ def has_sidecar(pod: Manifest) -> bool:
     return any(container.get("name") == CONTAINER for container in containers)
 
 
-def _port_clash(pod: Manifest) -> str:
+def _port_clash(pod: Manifest, mode: Mode) -> str:
+    ours = {PORT_ADMIN}
+    if mode.takes_in:
+        ours.add(PORT_INBOUND)
+    if mode.calls_out:
+        ours.add(PORT_OUTBOUND)
     for where, _, port in _tcp_ports(pod):
-        if port.get("containerPort") in (PORT_INBOUND, PORT_ADMIN):
+        if port.get("containerPort") in ours:
             name = (pod["spec"]["containers"])[where].get("name", "")
             number = port["containerPort"]
             return f"no sidecar: container {name} uses port {number}, which the sidecar needs"
@@ -141,18 +158,19 @@ def find_port(pod: Manifest) -> Choice:
     if not declared:
         return Skip(
             f"no sidecar: no container declares a TCP port; declare it, or name its number in "
-            f"{annotation(PORT)}"
+            f"{annotation(PORT)}; an app that only calls models says {Mode.OUTBOUND} in "
+            f"{annotation(MODE)}"
         )
     if len(declared) == 1:
         return Inject(declared[0])
     taken = next(
         (p for p in declared if p.name == "http" or p.name.startswith("http-")), declared[0]
     )
-    return Inject(
-        taken,
+    said = (
         f"the pod declares several ports ({_spell(declared)}); the sidecar stands in front of "
-        f"{taken.name or taken.number}; {annotation(PORT)} chooses another",
+        f"{taken.name or taken.number}; {annotation(PORT)} chooses another"
     )
+    return Inject(taken, (said,))
 
 
 def _asked_port(asked: str, declared: list[AppPort]) -> Inject | Reject:

@@ -8,10 +8,13 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from tidegate_operator.inject.quantity import parse_quantity
+from tidegate_wire import base_url
 from tidegate_wire.names import (
+    ANTHROPIC_UPSTREAM,
     COPIED,
     CPU_LIMIT,
     CPU_REQUEST,
@@ -21,6 +24,8 @@ from tidegate_wire.names import (
     INJECTED,
     MEMORY_LIMIT,
     MEMORY_REQUEST,
+    MODE,
+    OPENAI_UPSTREAM,
     OPTIONS,
     STATUS,
 )
@@ -38,6 +43,22 @@ FIXED_CPU = "500m"
 proxy would add its own wait to every token."""
 FIXED_STORAGE = "64Mi"
 """Likewise of ephemeral storage: logs, and the state directory's 16 MiB."""
+
+
+class Mode(StrEnum):
+    """Which ways lead through a pod's sidecar."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+    BOTH = "both"
+
+    @property
+    def takes_in(self) -> bool:
+        return self is not Mode.OUTBOUND
+
+    @property
+    def calls_out(self) -> bool:
+        return self is not Mode.INBOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +80,9 @@ class Resources:
 class Options:
     """What one pod says; empty or ``None`` where it says nothing."""
 
+    mode: Mode = Mode.INBOUND
+    openai_upstream: str = ""
+    anthropic_upstream: str = ""
     cpu_request: str = ""
     cpu_limit: str = ""
     memory_request: str = ""
@@ -88,7 +112,12 @@ def read_options(pod: Manifest) -> Options | Reject:
     named = {field: annotation(_ANNOTATIONS[field]) for field in _ANNOTATIONS}
     if problem := _problem(given, named):
         return Reject(problem)
+    if problem := _way_problem(asked):
+        return Reject(problem)
     options = Options(
+        mode=Mode(asked.get(MODE, Mode.INBOUND)),
+        openai_upstream=asked.get(OPENAI_UPSTREAM, ""),
+        anthropic_upstream=asked.get(ANTHROPIC_UPSTREAM, ""),
         cpu_request=given.get("cpu_request", ""),
         cpu_limit=given.get("cpu_limit", ""),
         memory_request=given.get("memory_request", ""),
@@ -104,6 +133,17 @@ def read_options(pod: Manifest) -> Options | Reject:
             f"terminationGracePeriodSeconds less {END_MARGIN_S}), was: {drain!r}"
         )
     return replace(options, drain_s=int(drain))
+
+
+def _way_problem(asked: Mapping[str, str]) -> str:
+    mode = asked.get(MODE, Mode.INBOUND)
+    if mode not in list(Mode):
+        return f"{annotation(MODE)} must be one of {', '.join(Mode)}, was: {mode!r}"
+    for name in (OPENAI_UPSTREAM, ANTHROPIC_UPSTREAM):
+        raw = asked.get(name)
+        if raw is not None and (problem := base_url.problem(raw)):
+            return f"{annotation(name)} {problem}, was: {raw!r}"
+    return ""
 
 
 def resources_problem(resources: Resources, names: Mapping[str, str]) -> str:

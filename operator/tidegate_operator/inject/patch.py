@@ -1,13 +1,13 @@
 """From a pod to the JSON patch (RFC 6902) that gives it a sidecar.
 
 Law: a function of values; patching a patched pod changes nothing. Only additions, but for the
-app's port name: it moves to the sidecar, so that a Service whose ``targetPort`` is that name
-follows pod by pod, and the app's own probes by that name get the number instead, since the kubelet
-looks names up within one container.
+port name of an app that the sidecar stands in front of: it moves to the sidecar, so that a Service
+whose ``targetPort`` is that name follows pod by pod, and the app's own probes by that name get the
+number instead, since the kubelet looks names up within one container.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,16 +17,20 @@ from tidegate_operator.inject.options import (
     END_MARGIN_S,
     NO_OPTIONS,
     Manifest,
+    Mode,
     Options,
     Resources,
     container_resources,
     grace_s,
 )
+from tidegate_operator.inject.outbound import LOOPBACK, missing_variables, proxy_variables
 from tidegate_wire.names import (
     CONTAINER,
     INJECTED,
+    OFF,
     PORT_ADMIN,
     PORT_INBOUND,
+    PORT_OUTBOUND,
     STATUS,
     TOKEN_AUDIENCE,
 )
@@ -43,6 +47,8 @@ USER = 65532
 LINGER_S = 120
 """Most time that a leaving sidecar waits for its last figures to be read, where the grace period
 leaves so much: eight of the reconciler's looks. It waits only while nobody reads."""
+START_S = 60
+"""After which the kubelet starts a sidecar anew that an app waits for and that does not listen."""
 STATE_BYTES = "16Mi"
 _HANDLERS = ("livenessProbe", "readinessProbe", "startupProbe")
 _HOOKS = ("postStart", "preStop")
@@ -63,9 +69,12 @@ class Sidecar:
 
 
 def patch_pod(
-    pod: Manifest, port: AppPort, sidecar: Sidecar, options: Options = NO_OPTIONS
+    pod: Manifest, port: AppPort | None, sidecar: Sidecar, options: Options = NO_OPTIONS
 ) -> list[Operation]:
-    """Operations in the order to apply them in; none where the pod has its sidecar."""
+    """Operations in the order to apply them in; none where the pod has its sidecar.
+
+    ``port`` is ``None`` exactly where the mode is outbound.
+    """
     if has_sidecar(pod):
         return []
     spec = pod.get("spec") or {}
@@ -73,13 +82,14 @@ def patch_pod(
         *_take_name(pod, port),
         *_append(spec, "/spec", "initContainers", [_container(pod, port, sidecar, options)]),
         *_append(spec, "/spec", "volumes", _volumes()),
-        *_drain_first(spec["containers"][port.container], port.container),
-        *_mark(pod, sidecar.version),
+        *_drain_first(spec["containers"], port),
+        *_lead_out(spec["containers"], options.mode),
+        *_mark(pod, sidecar.version, options.mode),
     ]
 
 
-def _take_name(pod: Manifest, port: AppPort) -> list[Operation]:
-    if not port.name:
+def _take_name(pod: Manifest, port: AppPort | None) -> list[Operation]:
+    if port is None or not port.name:
         return []
     base = f"/spec/containers/{port.container}"
     container = pod["spec"]["containers"][port.container]
@@ -102,7 +112,18 @@ def _append(parent: Manifest, base: str, key: str, items: list[Any]) -> list[Ope
     return [{"op": "add", "path": f"{base}/{key}", "value": items}]
 
 
-def _container(pod: Manifest, port: AppPort, sidecar: Sidecar, options: Options) -> dict[str, Any]:
+def _lead_out(containers: Sequence[Manifest], mode: Mode) -> list[Operation]:
+    operations: list[Operation] = []
+    for where, container in enumerate(containers):
+        entries = missing_variables(container) if mode.calls_out else []
+        if entries:
+            operations += _append(container, f"/spec/containers/{where}", "env", entries)
+    return operations
+
+
+def _container(
+    pod: Manifest, port: AppPort | None, sidecar: Sidecar, options: Options
+) -> dict[str, Any]:
     # Last of the init containers: those before it may take minutes (a model's download) that need
     # no sidecar, and the app's containers start after the last one in any case.
     return {
@@ -110,18 +131,8 @@ def _container(pod: Manifest, port: AppPort, sidecar: Sidecar, options: Options)
         "image": sidecar.image,
         "restartPolicy": "Always",
         "env": _environment(pod, port, sidecar, options),
-        "ports": [
-            {"name": port.name or "tidegate-in", "containerPort": PORT_INBOUND, "protocol": "TCP"},
-            {"name": "tidegate-admin", "containerPort": PORT_ADMIN, "protocol": "TCP"},
-        ],
-        # It asks neither the hub nor the model server: a pod never waits for us or for them. No
-        # startupProbe: the app, which nobody reaches but by a sidecar that is ready, would begin
-        # to start a second later for it.
-        "readinessProbe": {
-            "httpGet": {"path": "/readyz", "port": PORT_ADMIN},
-            "periodSeconds": 1,
-            "failureThreshold": 3,
-        },
+        "ports": _ports(port),
+        **_probes(options.mode),
         "resources": container_resources(pod, options, sidecar.resources),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -138,12 +149,33 @@ def _container(pod: Manifest, port: AppPort, sidecar: Sidecar, options: Options)
     }
 
 
+def _ports(port: AppPort | None) -> list[dict[str, Any]]:
+    """Not the way out: it is open to this pod alone."""
+    ports = [{"name": "tidegate-admin", "containerPort": PORT_ADMIN, "protocol": "TCP"}]
+    if port is not None:
+        name = port.name or "tidegate-in"
+        ports.insert(0, {"name": name, "containerPort": PORT_INBOUND, "protocol": "TCP"})
+    return ports
+
+
+def _probes(mode: Mode) -> dict[str, Any]:
+    """They ask neither the hub nor the model server: a pod never waits for us or for them.
+
+    An app that calls out may do so as it starts, and starts once we listen. Any other does not
+    wait: nobody reaches it but by a sidecar that is ready, and it would begin a second later.
+    """
+    ready = {"httpGet": {"path": "/readyz", "port": PORT_ADMIN}, "periodSeconds": 1}
+    probes: dict[str, Any] = {"readinessProbe": ready | {"failureThreshold": 3}}
+    if mode.calls_out:
+        probes["startupProbe"] = ready | {"failureThreshold": START_S}
+    return probes
+
+
 def _environment(
-    pod: Manifest, port: AppPort, sidecar: Sidecar, options: Options
+    pod: Manifest, port: AppPort | None, sidecar: Sidecar, options: Options
 ) -> list[dict[str, Any]]:
     values = {
-        "TIDEGATE_LISTEN": f"0.0.0.0:{PORT_INBOUND}",
-        "TIDEGATE_UPSTREAM": f"http://127.0.0.1:{port.number}",
+        **_way_in(port),
         "TIDEGATE_ADMIN": f"0.0.0.0:{PORT_ADMIN}",
         "TIDEGATE_HUB_URL": sidecar.hub_url,
         "TIDEGATE_HUB_CA": sidecar.hub_ca,
@@ -152,11 +184,38 @@ def _environment(
         "TIDEGATE_STATE_DIR": STATE_DIR,
         "TIDEGATE_LINGER_S": str(_linger_s(pod)),
         **sidecar.env,
+        **_way_out(options),
     }
     if options.drain_s is not None:
         values["TIDEGATE_DRAIN_ACCEPT_S"] = str(options.drain_s)
+    entries: list[dict[str, Any]] = [{"name": n, "value": value} for n, value in values.items()]
+    if options.mode.calls_out:
+        told = proxy_variables(pod)
+        names = {entry["name"] for entry in told}
+        entries = [*(entry for entry in entries if entry["name"] not in names), *told]
     uid = {"name": "TIDEGATE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
-    return [*({"name": name, "value": value} for name, value in values.items()), uid]
+    return [*entries, uid]
+
+
+def _way_in(port: AppPort | None) -> dict[str, str]:
+    if port is None:
+        # No Service has to hear that it leaves, and its app has ended before it.
+        return {"TIDEGATE_LISTEN": OFF, "TIDEGATE_DRAIN_ACCEPT_S": "0"}
+    return {
+        "TIDEGATE_LISTEN": f"0.0.0.0:{PORT_INBOUND}",
+        "TIDEGATE_UPSTREAM": f"http://{LOOPBACK}:{port.number}",
+    }
+
+
+def _way_out(options: Options) -> dict[str, str]:
+    if not options.mode.calls_out:
+        return {}
+    values = {
+        "TIDEGATE_OUTBOUND_LISTEN": f"{LOOPBACK}:{PORT_OUTBOUND}",
+        "TIDEGATE_OPENAI_UPSTREAM": options.openai_upstream,
+        "TIDEGATE_ANTHROPIC_UPSTREAM": options.anthropic_upstream,
+    }
+    return {name: value for name, value in values.items() if value}
 
 
 def _linger_s(pod: Manifest) -> int:
@@ -176,13 +235,15 @@ def _volumes() -> list[dict[str, Any]]:
     ]
 
 
-def _drain_first(container: Manifest, where: int) -> list[Operation]:
+def _drain_first(containers: Sequence[Manifest], port: AppPort | None) -> list[Operation]:
     """The app is told to stop only once the sidecar has let its streams end: the kubelet waits for
     an httpGet hook.
     """
-    lifecycle = container.get("lifecycle")
+    if port is None:
+        return []
+    lifecycle = containers[port.container].get("lifecycle")
     hook = {"httpGet": {"path": "/drain", "port": PORT_ADMIN}}
-    base = f"/spec/containers/{where}/lifecycle"
+    base = f"/spec/containers/{port.container}/lifecycle"
     if not lifecycle:
         return [{"op": "add", "path": base, "value": {"preStop": hook}}]
     if lifecycle.get("preStop"):
@@ -190,8 +251,10 @@ def _drain_first(container: Manifest, where: int) -> list[Operation]:
     return [{"op": "add", "path": f"{base}/preStop", "value": hook}]
 
 
-def _mark(pod: Manifest, version: str) -> list[Operation]:
-    status = {"version": version, "ports": {"inbound": PORT_INBOUND, "admin": PORT_ADMIN}}
+def _mark(pod: Manifest, version: str, mode: Mode) -> list[Operation]:
+    inbound = {"inbound": PORT_INBOUND} if mode.takes_in else {}
+    outbound = {"outbound": PORT_OUTBOUND} if mode.calls_out else {}
+    status = {"version": version, "ports": inbound | outbound | {"admin": PORT_ADMIN}}
     metadata = pod.get("metadata")
     operations: list[Operation] = []
     if metadata is None:
