@@ -58,6 +58,8 @@ class Settings:
     sidecar_cpu_limit: str = ""
     sidecar_memory_request: str = "64Mi"
     sidecar_memory_limit: str = "256Mi"
+    sidecar_upstream_ca: str = ""
+    """PEM; authorities that injected sidecars believe beside the system's, of upstreams by TLS."""
     leader_election: bool = True
     train_timeout_s: float = 120.0
     """For one training in the worker process; past it the worker is ended and started anew."""

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from helm_chart import (
+    CA,
     CHART,
     EVERYTHING,
     NAMESPACE,
@@ -46,6 +47,7 @@ OWNED_BY_CHART = {
     "sidecar_cpu_limit",
     "sidecar_memory_request",
     "sidecar_memory_limit",
+    "sidecar_upstream_ca",
     "leader_election",
 }
 """Settings that have a value of their own in the chart, or that would break it."""
@@ -211,6 +213,11 @@ REFUSED = {
         "/sidecar/resources/limits/memory",
         "'256MB' does not match pattern",
     ),
+    "an authority that is a path": (
+        {"sidecar": {"upstreamCA": "/etc/ca.pem"}},
+        "/sidecar/upstreamCA",
+        "'/etc/ca.pem' does not match pattern",
+    ),
     "a label that the Services select by": (
         {"hub": {"podLabels": {"app.kubernetes.io/component": "x"}}},
         "/hub/podLabels/app.kubernetes.io~1component",
@@ -309,6 +316,7 @@ def test_values_reach_the_hub() -> None:
     assert made.sidecar_image == "registry.example.com/a/side:1.2.3"
     assert (made.sidecar_cpu_request, made.sidecar_cpu_limit) == ("", "1")
     assert (made.sidecar_memory_request, made.sidecar_memory_limit) == ("64Mi", "1Gi")
+    assert made.sidecar_upstream_ca == CA
     assert (made.tick_s, made.order_ttl_s, made.pull_timeout_s) == (30, 1_000_000, 0.5)
     assert made.hub_url == "https://hub.example.com:443"
     assert not made.webhook_create

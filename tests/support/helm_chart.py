@@ -104,12 +104,14 @@ def find(manifests: list[Object], kind: str, name: str) -> Object:
     return next(m for m in manifests if (m["kind"], m["metadata"]["name"]) == (kind, name))
 
 
+CA = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 EVERYTHING: Object = {
     "image": {"repository": "registry.example.com/a/op", "digest": "sha256:" + "a" * 64},
     "imagePullSecrets": [{"name": "registry"}],
     "sidecar": {
         "image": {"repository": "registry.example.com/a/side", "tag": "1.2.3"},
         "resources": {"requests": {"cpu": ""}, "limits": {"cpu": 1, "memory": "1Gi"}},
+        "upstreamCA": CA,
     },
     "reconcile": {
         "replicas": 3,

@@ -185,14 +185,17 @@ class Hub:
         return "" if self.policies.synced.is_set() else "The cluster is being read."
 
     def _sidecar(self) -> Sidecar:
-        clock = os.environ.get(CLOCK_VARIABLE)
+        given = {
+            CLOCK_VARIABLE: os.environ.get(CLOCK_VARIABLE),
+            "TIDEGATE_UPSTREAM_CA": self._settings.sidecar_upstream_ca,
+        }
         return Sidecar(
             image=self._settings.sidecar_image,
             version=version("tidegate"),
             hub_url=hub_url(self._settings),
             hub_ca=self._bundle.ca_pem if self._bundle else "",
             resources=self._settings.sidecar_resources,
-            env={CLOCK_VARIABLE: clock} if clock else {},
+            env={name: value for name, value in given.items() if value},
         )
 
     async def _healthz(self, request: web.Request) -> web.Response:
