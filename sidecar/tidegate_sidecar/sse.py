@@ -20,7 +20,8 @@ TORN_HEAD_BYTES: Final = 1024
 MAX_HELD_BYTES: Final = 65536
 """An event that may have to be taken out is held until it ends; one longer than this is none of
 those."""
-
+_PIECE_BYTES: Final = 64
+"""What a piece costs beside its bytes: many small ones have to be joined early."""
 _BOM: Final = b"\xef\xbb\xbf"
 _DATA: Final = b"\ndata:"
 # Atomic groups, lest CR LF alone is tried again as CR and LF, which would be an empty line.
@@ -74,7 +75,7 @@ class Watcher:
         self.events += joined.count(_DATA)
         self._carry = joined[-5:]
         self._pieces.append(piece)
-        self._size += len(piece)
+        self._size += len(piece) + _PIECE_BYTES
         if not self.begun and b"\n\n" in joined:
             self._listen()
         if self._size > self._trim_at:
@@ -156,7 +157,9 @@ def event_data(block: bytes) -> bytes | None:
     if block.startswith(b"data:") and b"\n" not in block:
         return block[5:].removeprefix(b" ")
     values = [
-        line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")
+        line[5:].removeprefix(b" ")
+        for line in block.split(b"\n")
+        if line.startswith(b"data:") or line == b"data"
     ]
     return b"\n".join(values) if values else None
 
@@ -209,15 +212,15 @@ class EventFilter:
 
     def _take(self, event: bytes, out: list[bytes]) -> None:
         self._swallow = (
-            not self._passing
-            and len(event) <= MAX_HELD_BYTES
-            and self._mark in event
+            self._mark in event
             and self._sign.search(event) is not None
+            and not self._passing
+            and not _too_long(event)
             and self._is_dropped(event)
         )
         self._passing = False
-        if not self._swallow:
-            out.append(event)
+        # Empty lines before an event are not its own.
+        out.append(event[: len(event) - len(event.lstrip(b"\r\n"))] if self._swallow else event)
 
     def _is_dropped(self, event: bytes) -> bool:
         text = event.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -225,7 +228,7 @@ class EventFilter:
         return data is not None and self._drop(data)
 
     def _hold(self, rest: bytes, out: list[bytes]) -> None:
-        if len(rest) > MAX_HELD_BYTES or self._passing:
+        if self._passing or _too_long(rest):
             # Its last line end stays, so that the end of the event is still seen as one.
             keep = len(rest) - _last_line_end(rest)
             out.append(rest[: len(rest) - keep])
@@ -238,6 +241,12 @@ class EventFilter:
         """What is still held when the stream ends."""
         held, self._held = self._held, b""
         return held
+
+
+def _too_long(event: bytes) -> bool:
+    """Whether an event, or what has come of it, is too long to be held; the line ends around it
+    don't count, since a read may end among them."""
+    return len(event) > MAX_HELD_BYTES and len(event.strip(b"\r\n")) > MAX_HELD_BYTES
 
 
 def _last_line_end(data: bytes) -> int:

@@ -12,10 +12,14 @@ _MAX_BYTES = 8192
 class Mutator:
     """Damages messages from a corpus, one to six times each."""
 
-    def __init__(self, corpus: list[bytes], words: list[bytes], seed: int) -> None:
+    def __init__(
+        self, corpus: list[bytes], words: list[bytes], seed: int, line_end: bytes = b"\r\n"
+    ) -> None:
+        """``line_end``: what lines are moved about by."""
         self._corpus = corpus
         self._words = words
         self._random = Random(seed)
+        self._line_end = line_end
         self._ways = (
             self._flip,
             self._put_byte,
@@ -74,10 +78,10 @@ class Mutator:
         return data[: self._line_start(data)] + other[self._line_start(other) :]
 
     def _swap_lines(self, data: bytes) -> bytes:
-        lines = data.split(b"\r\n")
+        lines = data.split(self._line_end)
         a, b = self._random.randrange(len(lines)), self._random.randrange(len(lines))
         lines[a], lines[b] = lines[b], lines[a]
-        return b"\r\n".join(lines)
+        return self._line_end.join(lines)
 
     def _number(self, data: bytes) -> bytes:
         """Change a digit: lengths and sizes are what framing hangs on."""
@@ -88,5 +92,6 @@ class Mutator:
         return data[:at] + b"%x" % self._random.randrange(16) + data[at + 1 :]
 
     def _line_start(self, data: bytes) -> int:
-        ends = [at + 2 for at in range(len(data) - 1) if data[at : at + 2] == b"\r\n"]
+        size = len(self._line_end)
+        ends = [at + size for at in range(len(data)) if data[at : at + size] == self._line_end]
         return self._random.choice(ends) if ends else 0
