@@ -7,7 +7,7 @@ ARGS   ?=
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-compiled sdks check e2e images bench lock clean
+.PHONY: help setup setup-dev demo test test-compiled fuzz sdks check e2e images bench lock clean
 
 help:  ## What can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test-compiled: setup-dev  ## The sidecar's tests on the compiled wheel that the 
 
 sdks: setup-dev  ## Real clients (openai, anthropic, LangChain, npm, curl) with and without the sidecar
 	@scripts/sdks $(ARGS)
+
+fuzz: setup-dev  ## The sidecar's parsers beside h11 and llhttp, on damaged messages (ARGS="--minutes 10")
+	@PYTHONPATH=tests/support $(BIN)/python -m fuzz $(ARGS)
 
 check: setup-dev  ## ruff, mypy --strict, import-linter
 	@scripts/check $(ARGS)

@@ -46,7 +46,6 @@ class Body:
         "_extension_bytes",
         "_part",
         "_state",
-        "_trailer_bytes",
         "_trailer_lines",
         "done",
         "left",
@@ -70,7 +69,6 @@ class Body:
         self._state = _SIZE
         self._part = b""
         self._extension_bytes = 0
-        self._trailer_bytes = 0
         self._trailer_lines = 0
         self._clean = True
 
@@ -179,8 +177,7 @@ class Body:
         if self._trailer_lines > MAX_HEADER_LINES:
             raise BadMessageError(431, f"there must be at most {MAX_HEADER_LINES} trailers")
         self.trailers += line + b"\r\n"
-        self._trailer_bytes += len(line)
-        if self._trailer_bytes > MAX_HEAD_BYTES:
+        if len(self.trailers) > MAX_HEAD_BYTES:
             raise BadMessageError(431, f"trailers must be at most {MAX_HEAD_BYTES} bytes")
 
 

@@ -3,12 +3,14 @@
 Law: what is compared depends on the bytes alone; ``cuts`` says where reads ended.
 """
 
+import re
 from itertools import pairwise
 
 import sse_reference
 from tidegate_sidecar.sse import EventFilter, Watcher
 
 MARK = b'"usage"'
+SIGN = re.compile(rb'"choices":\[\]')
 
 
 def is_output(data: bytes) -> bool:
@@ -17,7 +19,7 @@ def is_output(data: bytes) -> bool:
 
 
 def is_dropped(data: bytes) -> bool:
-    return MARK in data and b'"choices":[]' in data
+    return MARK in data and SIGN.search(data) is not None
 
 
 def cut_up(stream: bytes, cuts: list[int]) -> list[bytes]:
@@ -33,7 +35,7 @@ def watch(pieces: list[bytes]) -> Watcher:
 
 
 def strain(pieces: list[bytes]) -> bytes:
-    events = EventFilter(MARK, is_dropped)
+    events = EventFilter(MARK, SIGN, is_dropped)
     return b"".join([*(events.feed(piece) for piece in pieces), events.finish()])
 
 

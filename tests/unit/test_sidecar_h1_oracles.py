@@ -5,13 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byte_mutator import Mutator
+from fuzz import growth_bytes
 from http_corpus import CORPUS, REQUESTS, RESPONSES, WORDS
 from http_differences import ALLOWED, ORACLES, Allowed, compare, cut_matters
 from http_readings import Message, Refused, Role, by_us
 from tidegate_sidecar import h1
 
 MUTANTS = 6000
-"""Of each role, some 3 s. ``scripts/fuzz`` runs on for as long as it is told."""
+"""Of each role, some 3 s. ``make fuzz`` runs on for as long as it is told."""
 
 
 def agreed(data: bytes, role: Role, cut: int) -> bool:
@@ -170,3 +171,7 @@ def test_what_is_kept_of_lines_is_bounded_whatever_comes() -> None:
     assert len(h1._names) <= h1._MEMO_LINES
     assert len(h1._status_lines) <= h1._MEMO_LINES
     assert max(map(len, [*h1._checked, *h1._names, *h1._status_lines])) <= h1._MEMO_LINE_BYTES
+
+
+def test_of_messages_and_streams_nothing_is_kept_beside() -> None:
+    assert growth_bytes(seed=1, size=100) < 8_192

@@ -56,6 +56,40 @@ async def test_what_could_be_read_in_two_ways_never_reaches_the_server(
         assert stand.upstream.connections == 1
 
 
+@pytest.mark.parametrize(("status", "data"), BAD_CHUNKS.values(), ids=BAD_CHUNKS)
+async def test_a_body_that_goes_on_as_it_comes_never_ends_for_the_server(
+    status: int, data: bytes
+) -> None:
+    got: list[bytes] = []
+
+    async def script(call: Call) -> None:
+        if call.method == "GET":
+            await call.answer(call.target.encode())
+            return
+        try:
+            while piece := await call.reader.read(65536):
+                got.append(piece)
+        except ConnectionError:
+            pass
+        call.close()
+
+    async with proxied(script, reads_bodies=False) as stand, asyncio.timeout(20):
+        client = await stand.connect()
+        await client.send(CHUNKED.replace(b"/v1/chat/completions", b"/files") + b"2\r\nok\r\n")
+        while not got:
+            await asyncio.sleep(0.002)
+        await client.send(data + SMUGGLED)
+        assert_refused(await client.answer(), status)
+        assert await client.closed()
+        await stand.upstream.calls[0].over.wait()
+        wire = b"".join(got)
+        assert wire.startswith(b"2\r\nok\r\n")
+        assert b"0\r\n\r\n" not in wire
+        assert b"smuggled" not in wire
+        assert (await stand.ask(GOOD, "GET")).body == b"/v1/models"
+        assert seen(stand) == ["/files", "/v1/models"]
+
+
 async def test_what_comes_after_a_refused_request_is_never_read() -> None:
     async with proxied(answers_all) as stand, asyncio.timeout(20):
         client = await stand.connect()

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 import sse_reference
 from byte_mutator import Mutator
 from sse_corpus import CHAT, DONE, STREAMS, USAGE, WORDS
-from sse_differences import MARK, cut_up, differences, is_dropped, strain, watch
+from sse_differences import MARK, SIGN, cut_up, differences, is_dropped, strain, watch
 from tidegate_sidecar.sse import MAX_EVENT_BYTES, MAX_HELD_BYTES, TAIL_BYTES, EventFilter
 
 MUTANTS = 4000
-"""Some 2 s. ``scripts/fuzz`` runs on for as long as it is told."""
+"""Some 2 s. ``make fuzz`` runs on for as long as it is told."""
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
@@ -118,7 +118,7 @@ def test_what_is_kept_of_a_stream_is_bounded_whatever_its_reads(read: int, most:
     if read > 1000:
         stream += b"data: " + b"x" * 3 * MAX_EVENT_BYTES
     watcher = watch([])
-    events = EventFilter(MARK, is_dropped)
+    events = EventFilter(MARK, SIGN, is_dropped)
     tracemalloc.start()
     try:
         for at in range(0, len(stream), read):
