@@ -81,7 +81,7 @@ class Doors:
                 await asyncio.sleep(0)  # let the streams have their turn
                 await answer.write(piece.encode())
             await answer.write_eof()
-        except ConnectionResetError:
+        except ConnectionError:
             pass  # who asked has gone; aiohttp would tell of it at length
         return answer
 
@@ -91,7 +91,7 @@ class Doors:
         try:
             await answer.prepare(request)
             await answer.write_eof()
-        except ConnectionResetError:
+        except ConnectionError:
             return answer  # who asked has gone, and was told nothing
         # Only now: a leaving sidecar exits as soon as somebody was told, and must not do so with
         # the answer unsent.
