@@ -17,7 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hub import eventually
 from observer import (
+    APIS,
     FATES,
+    Api,
     Books,
     Observer,
     Timed,
@@ -27,6 +29,7 @@ from observer import (
 )
 from proxied import RawClient, post
 from sidecar_process import SidecarProcess
+from tidegate_operator.ledger.usage import Ledger
 from tidegate_wire.config import SidecarConfig
 from tidegate_wire.names import Metric, Outcome
 from tidegate_wire.stats import SidecarStats
@@ -326,6 +329,12 @@ async def test_told_to_leave_it_counts_to_the_end_and_its_last_look_is_whole() -
     assert series.outcomes == {Outcome.OK: 8, Outcome.CANCELLED: 1}
     # Three plain answers told their usage; of each stream, one token was seen.
     assert series.tokens_out == 3 * 3 + 6
+    # The operator adds up what each look added to the one before: the same, and nothing twice.
+    ledger = Ledger()
+    for look in [*looks, last]:
+        ledger.look(look, now=1.8e9)
+    assert ledger.totals().ended == 9
+    assert ledger.totals().tokens_out == series.tokens_out
 
 
 async def _asked(port: int, *, stream: bool) -> RawClient:
@@ -347,13 +356,14 @@ def close(told_s: float, seen_s: float) -> bool:
 
 
 @pytest.mark.timeout(240)
-async def test_times_are_those_of_the_observers_clock() -> None:
-    async with placed(paced_server(FIRST_S, GAP_S)) as place, asyncio.timeout(200):
+@pytest.mark.parametrize("api", APIS.values(), ids=APIS)
+async def test_times_are_those_of_the_observers_clock(api: Api) -> None:
+    async with placed(paced_server(api, FIRST_S, GAP_S)) as place, asyncio.timeout(200):
         misses = []
         for n in range(TIMING_ROUNDS):
             seen = []
             for _ in range(STREAMS // 3):
-                three = (time_stream(place.port, f"round-{n}", TOKENS) for _ in range(3))
+                three = (time_stream(place.port, api, f"round-{n}", TOKENS) for _ in range(3))
                 seen += await asyncio.gather(*three)
             pairs = await _told_and_seen(place, f"round-{n}", seen)
             if all(close(told, true) for told, true in pairs.values()):
@@ -370,6 +380,8 @@ async def _told_and_seen(
     samples = await place.samples()
     (series,) = [one for one in look.series if one.model == model]
     assert (series.ttft_count, series.outcomes) == (STREAMS, {Outcome.OK: STREAMS})
+    assert (series.tokens_in, series.tokens_out) == (7 * STREAMS, TOKENS * STREAMS)
+    assert series.tokens_estimated == 0
 
     def mean(metric: Metric) -> float:
         labels = (("gen_ai_operation_name", "chat"), ("gen_ai_request_model", model))

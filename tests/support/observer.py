@@ -185,21 +185,84 @@ class Observer:
             assert b"completion_tokens" not in answer.body
 
 
+# --- by the clock --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Api:
+    """A stream of one API, as far as a clock needs to know it."""
+
+    target: str
+    opening: bytes
+    """Sent at once; no token."""
+    token: bytes
+    """An event with one token, which ``TICK`` marks."""
+    closing: Callable[[int], bytes]
+    """Tells how many tokens there were."""
+
+
+TICK = b"tick"
+
+
+def _typed(kind: str, **rest: object) -> bytes:
+    return f"event: {kind}\n".encode() + event({"type": kind, **rest})
+
+
+APIS = {
+    "chat completions": Api(
+        "/v1/chat/completions",
+        event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}),
+        event({"choices": [{"index": 0, "delta": {"content": "tick"}}]}),
+        lambda tokens: (
+            event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+            + event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": tokens}})
+            + b"data: [DONE]\n\n"
+        ),
+    ),
+    "messages": Api(
+        "/v1/messages",
+        _typed("message_start", message={"usage": {"input_tokens": 7, "output_tokens": 1}})
+        + _typed("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        _typed("content_block_delta", index=0, delta={"type": "text_delta", "text": "tick"}),
+        lambda tokens: (
+            _typed("content_block_stop", index=0)
+            + _typed(
+                "message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": tokens}
+            )
+            + _typed("message_stop")
+        ),
+    ),
+    "responses": Api(
+        "/v1/responses",
+        _typed("response.created", response={"status": "in_progress", "output": []})
+        + _typed("response.output_item.added", item={"type": "message", "content": []}),
+        _typed("response.output_text.delta", delta="tick"),
+        lambda tokens: _typed(
+            "response.completed",
+            response={
+                "status": "completed",
+                "usage": {"input_tokens": 7, "output_tokens": tokens},
+            },
+        ),
+    ),
+}
+
+
 @dataclass
 class Timed:
     """One stream by the observer's clock, in seconds from the last byte of its request."""
 
     first: float
-    """Until the first event."""
+    """Until the first token."""
     last: float
     """Until the last byte."""
 
 
-async def time_stream(port: int, model: str, tokens: int) -> Timed:
+async def time_stream(port: int, api: Api, model: str, tokens: int) -> Timed:
     """Read a stream of ``paced_server`` with a watch in hand."""
     body = json.dumps({"model": model, "stream": True, "tokens": tokens}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(post(body))
+    writer.write(post(body, api.target))
     began = time.perf_counter()
     first = 0.0
     seen = b""
@@ -208,26 +271,25 @@ async def time_stream(port: int, model: str, tokens: int) -> Timed:
         now = time.perf_counter()
         assert data, seen
         seen += data
-        if not first and b"data:" in seen:
+        if not first and TICK in seen:
             first = now
     writer.transport.abort()
     return Timed(first - began, now - began)
 
 
-def paced_server(first_s: float, gap_s: float) -> Callable[[Call], Awaitable[None]]:
+def paced_server(api: Api, first_s: float, gap_s: float) -> Callable[[Call], Awaitable[None]]:
     """A server whose first token takes so long, and each further one so long again."""
 
     async def serve(call: Call) -> None:
         tokens = json.loads(call.body)["tokens"]
         await call.begin_stream()
+        await call.chunk(api.opening)
         await asyncio.sleep(first_s)
         for n in range(tokens):
-            await call.chunk(_PART)
+            await call.chunk(api.token)
             if n + 1 < tokens:
                 await asyncio.sleep(gap_s)
-        usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": tokens}
-        end = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        await call.chunk(end + event({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")
+        await call.chunk(api.closing(tokens))
         await call.send(b"0\r\n\r\n")
 
     return serve
