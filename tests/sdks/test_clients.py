@@ -1,14 +1,40 @@
 """What real clients and their provider see through the sidecar is what they see without it."""
 
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from client_runs import BothRuns
+from provider_openai import FLAKY_TRIES
 from scenarios import CLIENTS, MEANT, SENTENCES, Client
+from tidegate_wire.names import Outcome
 
 Runs = Callable[[Client], BothRuns]
+
+_PARTS = re.compile(
+    r'^tidegate_token_parts_total\{model="(.*?)",.*part="(.*?)"\} (\d+)', re.MULTILINE
+)
+_FATES = {
+    "hold": Outcome.CANCELLED,
+    "stall": Outcome.CANCELLED,
+    "cut-fin": Outcome.BROKEN,
+    "cut-reset": Outcome.BROKEN,
+    "unended": Outcome.BROKEN,
+    "hang-up": Outcome.RESET,
+    "error-event": Outcome.SERVER_ERROR,
+    "failed": Outcome.SERVER_ERROR,
+}
+
+
+def outcome_of(model: str, tried: int) -> Outcome:
+    """What the provider's script means for a request that was tried so often before."""
+    kind, _, status = model.partition("-")
+    if status.isdigit() and not (kind == "flaky" and tried >= FLAKY_TRIES):
+        return Outcome.SERVER_ERROR if int(status) >= 500 else Outcome.CLIENT_ERROR
+    return _FATES.get(model, Outcome.OK)
 
 
 def group(client: Client) -> pytest.MarkDecorator:
@@ -92,3 +118,32 @@ def test_tokens_are_those_that_the_provider_told(runs_of: Runs, client: Client) 
     assert told
     for model in told:
         assert counted[model] == (told[model]["input"], told[model]["output"], 0), model
+
+
+@pytest.mark.parametrize("client", each_client())
+def test_parts_of_tokens_are_those_that_the_provider_told(runs_of: Runs, client: Client) -> None:
+    both = runs_of(client)
+    counted = {
+        (model, part): int(count)
+        for model, part, count in _PARTS.findall(both.page)
+        if count != "0"
+    }
+    assert counted == {
+        (model, part): count
+        for model, sums in both.through.provider.told.items()
+        for part, count in sums.items()
+        if part not in ("input", "output")
+    }
+
+
+@pytest.mark.parametrize("client", each_client())
+def test_each_request_ends_as_what_became_of_it(runs_of: Runs, client: Client) -> None:
+    both = runs_of(client)
+    expected: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for requests in both.direct.provider.seen.values():
+        for tried, request in enumerate(requests):
+            if isinstance(request.body, dict) and not request.target.endswith("/speech"):
+                model = request.body["model"]
+                expected[model][outcome_of(model, tried)] += 1
+    counted = {series.model: series.outcomes for series in both.stats.series if series.model}
+    assert counted == expected

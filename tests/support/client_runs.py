@@ -38,6 +38,8 @@ class BothRuns:
     direct: Run
     through: Run
     stats: SidecarStats
+    page: str
+    """Its ``/metrics``."""
 
 
 async def run_both(command: Sequence[str]) -> BothRuns:
@@ -50,8 +52,8 @@ async def run_both(command: Sequence[str]) -> BothRuns:
         documents = await asyncio.gather(_drive(command, direct.url), _drive(command, sidecar.url))
         await direct.quiet()
         await behind.quiet()
-        stats = await _settled(sidecar)
-    return BothRuns(Run(documents[0], direct), Run(documents[1], behind), stats)
+        stats, page = await _counted(sidecar)
+    return BothRuns(Run(documents[0], direct), Run(documents[1], behind), stats, page)
 
 
 async def _drive(command: Sequence[str], url: str) -> dict[str, Any]:
@@ -68,12 +70,14 @@ async def _drive(command: Sequence[str], url: str) -> dict[str, Any]:
     return document
 
 
-async def _settled(sidecar: SidecarProcess) -> SidecarStats:
-    """The stats once nothing is in flight."""
+async def _counted(sidecar: SidecarProcess) -> tuple[SidecarStats, str]:
+    """Both doors, once nothing is in flight."""
     async with aiohttp.ClientSession() as http, asyncio.timeout(10):
         while True:
             async with http.get(sidecar.admin + "/stats") as answer:
                 stats = SidecarStats.from_json(await answer.read())
             if not stats.in_flight:
-                return stats
+                break
             await asyncio.sleep(0.01)
+        async with http.get(sidecar.admin + "/metrics") as answer:
+            return stats, await answer.text()

@@ -16,7 +16,7 @@ USAGE = {
     "cache_read_input_tokens": 5,
     "output_tokens": 7,
 }
-TOLD = {"input": 20, "output": 7}
+TOLD = {"input": 20, "output": 7, "cached_input": 5, "cache_creation": 3}
 KINDS = {
     400: ("invalid_request_error", "messages: at least one message is required"),
     401: ("authentication_error", "invalid x-api-key"),

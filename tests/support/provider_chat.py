@@ -54,7 +54,12 @@ def _usage(body: dict[str, Any]) -> dict[str, Any]:
 
 def _told(body: dict[str, Any]) -> dict[str, int]:
     usage = _usage(body)
-    return {"input": usage["prompt_tokens"], "output": usage["completion_tokens"]}
+    return {
+        "input": usage["prompt_tokens"],
+        "output": usage["completion_tokens"],
+        "cached_input": usage["prompt_tokens_details"]["cached_tokens"],
+        "reasoning": usage["completion_tokens_details"]["reasoning_tokens"],
+    }
 
 
 def _logprob(word: str) -> dict[str, Any]:

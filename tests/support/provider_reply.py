@@ -47,7 +47,8 @@ class Reply:
     end: End = End.WHOLE
     model: str = ""
     told: Mapping[str, int] = field(default_factory=dict)
-    """Tokens (``input``, ``output``) that the answer says it cost."""
+    """Tokens that the answer says it cost: ``input`` and ``output``, all of them, and of these
+    ``cached_input``, ``cache_creation`` and ``reasoning``."""
 
 
 def json_reply(value: Any, *, status: int = 200, **more: Any) -> Reply:

@@ -16,7 +16,7 @@ USAGE = {
     "output_tokens_details": {"reasoning_tokens": 5},
     "total_tokens": 20,
 }
-TOLD = {"input": 11, "output": 9}
+TOLD = {"input": 11, "output": 9, "cached_input": 4, "reasoning": 5}
 ARGUMENTS = '{"city": "Brest"}'
 
 

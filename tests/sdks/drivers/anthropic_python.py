@@ -19,12 +19,13 @@ TOOL: Any = {
 
 
 def client(trail: Trail, retries: int = 0, **more: Any) -> anthropic.Anthropic:
+    http = anthropic.DefaultHttpxClient(event_hooks={"response": [trail.note]}, verify=False)
     return anthropic.Anthropic(
         base_url=trail.base_url,
         api_key="sk-test",
         max_retries=retries,
         default_headers=trail.headers,
-        http_client=anthropic.DefaultHttpxClient(event_hooks={"response": [trail.note]}),
+        http_client=http,
         **more,
     )
 
