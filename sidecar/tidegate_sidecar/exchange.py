@@ -329,11 +329,7 @@ class Exchange:
         return piece
 
     def _finish(self, piece: bytes, wire: bytes, body: Body) -> None:
-        outcome = Outcome.OK
-        if self._status >= 400:
-            outcome = Outcome.SERVER_ERROR if self._status >= 500 else Outcome.CLIENT_ERROR
-        else:
-            outcome = self._measurement.finish()
+        outcome = _told_by(self._status) or self._measurement.finish()
         out = self._head_out + self._framed(piece, wire, body)
         self._head_out = b""
         broken = outcome is Outcome.BROKEN
@@ -398,7 +394,8 @@ class Exchange:
         """The client went away: so does the call."""
         if not self.over:
             self._detach()
-            self._settle(self._measurement.left())
+            # On the head of an error some clients close at once: openai for Python does to retry.
+            self._settle(_told_by(self._status) or self._measurement.left())
 
     def check(self, now: float) -> None:
         """End the exchange if it has taken too long; ``now`` is on the clock's monotonic scale."""
@@ -465,3 +462,10 @@ class Exchange:
         if self.request.traceparent:
             trace = sampled_trace(self.request.traceparent, self._proxy.clock.now())
         self._measurement.close(outcome, duration_s, ttft_s, trace)
+
+
+def _told_by(status: int) -> Outcome | None:
+    """How a request ended by its answer's status alone; None if the answer has to be read."""
+    if status < 400:
+        return None
+    return Outcome.SERVER_ERROR if status >= 500 else Outcome.CLIENT_ERROR

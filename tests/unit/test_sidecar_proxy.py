@@ -695,6 +695,28 @@ async def test_a_client_that_leaves_ends_the_call_at_once(body: bytes) -> None:
         assert stand.series.outcomes == {Outcome.CANCELLED: 1}
 
 
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [("429 Too Many Requests", Outcome.CLIENT_ERROR), ("500 Oh", Outcome.SERVER_ERROR)],
+    ids=["the client's error", "the server's error"],
+)
+async def test_an_error_counts_as_one_though_its_client_reads_the_head_alone(
+    status: str, outcome: Outcome
+) -> None:
+    async def script(call: Call) -> None:
+        await call.send(f"HTTP/1.1 {status}\r\nContent-Length: 9\r\n\r\n".encode())
+        await call.gone()
+
+    async with proxied(script) as stand, asyncio.timeout(10):
+        client = await stand.connect()
+        await client.send(post(STREAM))
+        await client.reader.readuntil(b"\r\n\r\n")
+        client.leave()
+        await stand.upstream.calls[0].over.wait()
+        await stand.settled()
+        assert stand.series.outcomes == {outcome: 1}
+
+
 async def test_connections_are_kept_and_used_again() -> None:
     async with proxied(like_a_server) as stand:
         client = await stand.connect()
