@@ -34,8 +34,11 @@ QUIET_REAL_S: Final = 1.0
 """How long a kept connection of a leaving sidecar stays open past its last answer: the time in
 which a client that goes on at once sends its next request. Real seconds: it is the network."""
 LINGER_REAL_S: Final = 2.0
-"""How long a refused client may go on sending before it is cut off: closed at once, the connection
-would be reset and the refusal lost. Real seconds: it is the network that is waited for."""
+"""How long a client that is answered before it has sent all may be silent before it is cut off:
+closed at once, the connection would be reset and the answer lost. Real seconds, as the next: it is
+the network that is waited for."""
+LONGEST_LINGER_REAL_S: Final = 30.0
+"""How long it may go on sending: as with nginx (lingering_time)."""
 HANG_UP_LOOK_REAL_S: Final = 0.05
 """Between two looks whether the client of a paused connection has left. Real seconds."""
 
@@ -231,7 +234,15 @@ class ClientConnection:
         if transport is not None and not transport.is_closing():
             transport.write_eof()
             self._read_again()
-            self.proxy.loop.call_later(LINGER_REAL_S, self.cut)
+            self._moved = True
+            self._linger_on(self.proxy.loop.time() + LONGEST_LINGER_REAL_S)
+
+    def _linger_on(self, until: float) -> None:
+        if self._moved and self._transport is not None and self.proxy.loop.time() < until:
+            self._moved = False
+            self.proxy.loop.call_later(LINGER_REAL_S, self._linger_on, until)
+        else:
+            self.cut()
 
     # the answer, for the exchange
 

@@ -4,6 +4,7 @@ Law: TCP on Linux; each function says what it needs of it.
 """
 
 import asyncio
+import os
 import socket
 import struct
 from typing import Final
@@ -12,6 +13,7 @@ PROBE_AFTER_S: Final = 60
 """Silence after which the kernel asks whether the other end is still there."""
 PROBE_EVERY_S: Final = 20
 PROBES: Final = 3
+MAX_LAST_WORDS: Final = 65536
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 """SO_LINGER: on, for no time."""
 _ESTABLISHED: Final = 1
@@ -31,6 +33,23 @@ def has_left(transport: asyncio.Transport) -> bool:
     sock = transport.get_extra_info("socket")
     info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
     return info[0] != _ESTABLISHED
+
+
+def last_words(transport: asyncio.Transport) -> bytes:
+    """What had come when a connection broke, and is still unread; asked for as it is lost.
+
+    A loop that fails to write reads no more. Linux keeps what came before the reset.
+    """
+    sock = transport.get_extra_info("socket")
+    words = b""
+    if sock is None or transport.get_extra_info("ssl_object") is not None:
+        return words
+    try:
+        while len(words) < MAX_LAST_WORDS and (piece := os.read(sock.fileno(), MAX_LAST_WORDS)):
+            words += piece
+    except OSError:
+        pass  # that was all
+    return words
 
 
 def probe(transport: asyncio.Transport) -> None:

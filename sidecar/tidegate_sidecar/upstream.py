@@ -16,6 +16,7 @@ from tidegate_sidecar.body import UNTIL_CLOSE, Body, response_body
 from tidegate_sidecar.dial import Dialer, OutOfDescriptorsError, UnreachableError
 from tidegate_sidecar.h1 import BadMessageError, HeadReader, ResponseHead
 from tidegate_sidecar.room import Scarce
+from tidegate_sidecar.sockets import last_words
 from tidegate_wire.base_url import BaseUrl
 from tidegate_wire.names import Refusal
 
@@ -239,6 +240,11 @@ class UpstreamConnection:
 
     def connection_lost(self, error: Exception | None) -> None:
         self._closed = True
+        if error is not None and self._exchange is not None and self._transport is not None:
+            # Who answers a request that is still being sent, and closes, breaks off our writing.
+            words = last_words(self._transport)
+            if words:
+                self.data_received(words)
         exchange = self._exchange
         self._exchange = None
         if exchange is None:

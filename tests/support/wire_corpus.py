@@ -375,6 +375,9 @@ TROUBLE = {
         ((sized(b"too much", CLOSE, b"413 Too Large"), Pause(0.2), Do.CLOSE),),
         ("POST",),
     ),
+    "an answer before the request's body is done, of a server that hangs up": Case(
+        (UPLOAD,), ((sized(b"too much", CLOSE, b"413 Too Large"), Do.CLOSE),), ("POST",)
+    ),
     "an answer that begins before the request's body is done": Case(
         (post(b"")[:-5] + b"8\r\n\r\nhell", Until(b"one"), b"o you"),
         ((chunked(b"one", end=b""), TAKE, chunks(b"two")),),

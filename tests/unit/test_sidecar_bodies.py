@@ -3,12 +3,16 @@
 import asyncio
 import inspect
 import json
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 
 import pytest
 import uvloop
 
-from proxied import RawClient, Stand, proxied
+from proxied import RawClient, Stand, post, proxied
+from tidegate_sidecar.client import LINGER_REAL_S
+from tidegate_sidecar.exchange import Exchange
 from tidegate_sidecar.sockets import reset
 from tidegate_wire.config import SidecarConfig, Timeouts
 from tidegate_wire.names import Outcome, Refusal
@@ -161,6 +165,43 @@ async def test_an_answer_that_ends_before_the_request_reaches_a_client_that_stil
         assert not stand.proxy.in_flight
 
 
+async def test_an_answer_is_not_lost_where_the_server_hangs_up_on_what_it_does_not_read() -> None:
+    """What it had not read makes its close a reset, which breaks off our writing."""
+
+    async def script(call: Call) -> None:
+        await call.answer(b"too much", status="413 Content Too Large")
+        call.close()
+
+    async with proxied(script, reads_bodies=False) as stand, asyncio.timeout(20):
+        for _ in range(10):
+            client = await stand.connect()
+            client.writer.write(sized(1 << 30) + b"x" * 5_000_000)
+            answer = await client.answer()
+            assert (answer.status, answer.body) == (413, b"too much")
+            client.leave()
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["while it sends", "when it is silent"])
+async def test_an_answered_client_is_cut_off_only(silent: bool) -> None:
+    async def script(call: Call) -> None:
+        await call.answer(b"too much", status="413 Content Too Large")
+        await call.gone()
+
+    async with proxied(script, reads_bodies=False) as stand, asyncio.timeout(20):
+        client = await stand.connect()
+        await client.send(sized(1 << 30) + b"x")
+        answered_at = asyncio.get_running_loop().time()
+        assert (await client.answer()).status == 413
+        while stand.proxy.clients:
+            if not silent:
+                client.writer.write(b"x" * 1000)
+            await asyncio.sleep(0.1)
+            waited_s = asyncio.get_running_loop().time() - answered_at
+            if waited_s > 1.3 * LINGER_REAL_S:
+                break
+        assert bool(stand.proxy.clients) is not silent
+
+
 async def test_the_server_decides_on_an_expectation() -> None:
     async def script(call: Call) -> None:
         if "x-refuse" in call.headers:
@@ -276,6 +317,61 @@ async def seconds_until_ended(sent: bytes, stalls: bool, how: str) -> float:
         assert exchange.connection is None
         assert stand.series.outcomes == {Outcome.CANCELLED: 1}
         return asyncio.get_running_loop().time() - left_at
+
+
+IN_BETWEEN = {
+    "within a head": b"HTTP/1.1 200 OK\r\nX-A",
+    "within a stream": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    "within a body": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello",
+    "after interim answers": b"HTTP/1.1 103 Early Hints\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("target", ["/v1/chat/completions", "/a"], ids=["a call", "anything"])
+@pytest.mark.parametrize("sent", IN_BETWEEN.values(), ids=IN_BETWEEN)
+async def test_a_client_that_leaves_while_it_is_answered(sent: bytes, target: str) -> None:
+    async def script(call: Call) -> None:
+        await call.send(sent)
+        await asyncio.sleep(60)
+
+    async with proxied(script) as stand, asyncio.timeout(10):
+        client = await stand.connect()
+        await client.send(post(b"{}", target))
+        call = await called(stand)
+        await asyncio.sleep(0.05)
+        (exchange,) = stand.proxy.live
+        client.writer.close()
+        await ended(exchange)
+        # The server hears of it, too.
+        async with asyncio.timeout(1):
+            assert await call.reader.read() == b""
+
+
+async def test_a_client_that_leaves_while_its_call_is_connected() -> None:
+    with closing(socket.socket()) as deaf, closing(socket.socket()) as filler:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        filler.connect(deaf.getsockname())
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        async with proxied(wait, url=url) as stand, asyncio.timeout(10):
+            for sent in (sized(1) + b"x", sized(10) + b"x", post(b"{}")):
+                client = await stand.connect()
+                await client.send(sent)
+                while not stand.proxy.live:
+                    await asyncio.sleep(0.001)
+                (exchange,) = stand.proxy.live
+                assert exchange.connecting is not None
+                client.writer.close()
+                await ended(exchange)
+
+
+async def ended(exchange: Exchange) -> None:
+    """Within a second, since the machine may be busy; the 100 ms are measured above."""
+    async with asyncio.timeout(1):
+        while not exchange.over:
+            await asyncio.sleep(0.001)
+    assert exchange.connection is None
+    assert exchange.connecting is None
 
 
 async def test_a_server_that_takes_nothing_of_a_body_is_timed_out() -> None:
