@@ -15,10 +15,11 @@ from tidegate_sidecar.answers import error_answer
 from tidegate_sidecar.body import CHUNKED, Body, request_body
 from tidegate_sidecar.dialect.paths import OTHER, dialect_of
 from tidegate_sidecar.dialect.shape import Dialect
-from tidegate_sidecar.exchange import Exchange, tenant_of
+from tidegate_sidecar.exchange import Exchange
 from tidegate_sidecar.h1 import BadMessageError, HeadReader, RequestHead
 from tidegate_sidecar.onward import as_chunks
 from tidegate_sidecar.sockets import has_left, reset
+from tidegate_sidecar.tenant import tenant_of
 from tidegate_sidecar.ways import Way
 from tidegate_wire.names import Refusal
 

@@ -2,11 +2,11 @@
 
 Law: bytes leave as they came, one write for each read; only the body of a request that has to be
 read is ever held whole. An exchange ends once, with one outcome. A call is repeated only if a
-pooled connection was closed before it answered a byte, and two answers are never mixed. What a
-client can't tell from a whole answer is never the end of a broken one.
+pooled connection was closed before it answered a byte, or as its client wrote it if what we added
+may have been refused; two answers are never mixed. What a client can't tell from a whole answer is
+never the end of a broken one.
 """
 
-import hashlib
 from typing import TYPE_CHECKING, Final
 
 from tidegate_sidecar.admit import Blocked, Route, admit
@@ -29,9 +29,10 @@ from tidegate_sidecar.onward import (
     switch_head,
 )
 from tidegate_sidecar.room import Scarce
+from tidegate_sidecar.tenant import tenant_of
 from tidegate_sidecar.trace import sampled_trace
 from tidegate_sidecar.tunnel import Tunnel
-from tidegate_wire.config import SidecarConfig
+from tidegate_sidecar.unasked import REFUSALS
 from tidegate_wire.names import Outcome, Refusal
 
 if TYPE_CHECKING:
@@ -53,34 +54,14 @@ _FAILED: Final = {
 RETRY_AFTER_S: Final = 1
 """What a client is told that finds no room. It is a matter of moments: either requests end, or so
 many come that the next try is best made elsewhere."""
-_CREDENTIALS: Final = (
-    b"authorization",
-    b"proxy-authorization",
-    b"cookie",
-    b"x-api-key",
-    b"api-key",
-)
-
-
-def tenant_of(config: SidecarConfig, request: RequestHead) -> str:
-    """Whose request it is, by the policy's header; empty without one.
-
-    A header that comes twice names both tenants, so that nobody can speak for another. Of a
-    credential only a hash leaves this function: labels are public.
-    """
-    name = config.tenant_header.lower().encode()
-    if not name:
-        return ""
-    value = b", ".join(request.values(name))
-    if value and name in _CREDENTIALS:
-        return "key-" + hashlib.sha256(value).hexdigest()[:12]
-    return value.decode("utf-8", "replace")
+_NO_ROUTE: Final = Route("", None)
 
 
 class Exchange:
     """Joins a client's connection and an upstream's for one request."""
 
     __slots__ = (
+        "_again",
         "_call",
         "_dialect",
         "_first_at",
@@ -93,6 +74,7 @@ class Exchange:
         "_payload",
         "_proxy",
         "_retried",
+        "_route",
         "_started",
         "_status",
         "_take_usage",
@@ -138,6 +120,9 @@ class Exchange:
         self._dialect = dialect
         self._call: Call | None = None
         self._take_usage = False
+        self._route = _NO_ROUTE
+        self._again = False
+        """The request goes out once more, as its client wrote it."""
         self._retried = False
         self._status = 0
         self._head_out = b""
@@ -161,7 +146,7 @@ class Exchange:
         if dialect.read:
             self._call = parse_call(self._payload)
         self._measurement = Measurement(proxy.meter, dialect, request_tokens(self._payload))
-        route = Route("", None)
+        route = _NO_ROUTE
         if dialect.asks_model:
             tenant = tenant_of(proxy.config, request)
             named = "" if self._call is None else self._call.model
@@ -177,7 +162,8 @@ class Exchange:
         proxy.live.add(self)
         url = route.upstream or self.client.way.url_for(request)
         self._upstream = proxy.upstream_for(url)
-        self._build(route)
+        self._route = route
+        self._build()
         # What is still on its way can't be sent twice, so it gets no connection that may be stale.
         self._upstream.serve(self, fresh=not self.received)
 
@@ -191,22 +177,24 @@ class Exchange:
         )
         self.client.answer(answer, keep=self._keep)
 
-    def _build(self, route: Route) -> None:
+    def _build(self) -> None:
         request = self.request
+        route = self._route
         call = self._call
         body = self._payload
+        upstream = self._upstream
+        assert upstream is not None
         if call is not None:
             dialect = self._dialect
             if dialect.streamed and call.stream:
                 self._waits_for_first = True
-                self._take_usage = dialect.must_ask_usage(call)
+                asks = not self._again and upstream.unasked.asks(route.model)
+                self._take_usage = asks and dialect.must_ask_usage(call)
             if self._take_usage or route.rewrite is not None:
                 body = dialect.rewrite(body, call, route.rewrite, self._take_usage)
         target = request.target
         if route.rewrite is not None:
             target = with_model_in_path(target, route.rewrite)
-        upstream = self._upstream
-        assert upstream is not None
         if request.host is None or upstream.named:
             request.route_to(upstream.authority)
         # What is read stays HTTP: in another protocol nobody could.
@@ -219,7 +207,8 @@ class Exchange:
             upgrades=self.upgrades,
             for_proxy=upstream.proxy_line,
         )
-        self._payload = b""
+        if not self._take_usage:
+            self._payload = b""
         self.wire = [head + body] if len(body) <= ONE_WRITE_BYTES else [head, body]
 
     def on_body(self, piece: bytes, wire: bytes, body: Body) -> None:
@@ -243,6 +232,18 @@ class Exchange:
         self._retried = True
         self._moved = True
         self._upstream.serve(self, fresh=True)
+
+    def goes_again(self, status: int) -> bool:
+        """Whether an answer that begins with this status is no answer to what the client asked: it
+        may refuse what we added, and the request goes out without."""
+        if not self._take_usage or status not in REFUSALS or self._upstream is None:
+            return False
+        self._detach()
+        self._again = True
+        self._moved = True
+        self._build()
+        self._upstream.serve(self)
+        return True
 
     # the answer
 
@@ -271,7 +272,10 @@ class Exchange:
     def on_head(self, head: ResponseHead, body: Body) -> None:
         """The answer begins."""
         self.wire = []  # up to the cap on bodies in size, and not sent again from here on
+        self._payload = b""
         self._status = head.status
+        if head.status == 200 and (self._take_usage or self._again):
+            self._learn()
         self._moved = True
         event_stream = head.content_type.startswith(b"text/event-stream")
         self._measurement.answered(head.status, event_stream, head.encoded, self._take_usage)
@@ -287,6 +291,12 @@ class Exchange:
             lines.append(b"connection: keep-alive")
         lines.append(b"\r\n")
         self._head_out = b"\r\n".join(lines)
+
+    def _learn(self) -> None:
+        if self._upstream is not None:
+            unasked = self._upstream.unasked
+            learn = unasked.refused if self._again else unasked.granted
+            learn(self._route.model)
 
     def _stays(self) -> bool:
         """Whether the client's connection outlives this answer; not one to half a request, since

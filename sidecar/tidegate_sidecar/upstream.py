@@ -17,6 +17,7 @@ from tidegate_sidecar.dial import Dialer, OutOfDescriptorsError, UnreachableErro
 from tidegate_sidecar.h1 import BadMessageError, HeadReader, ResponseHead
 from tidegate_sidecar.room import Scarce
 from tidegate_sidecar.sockets import last_words
+from tidegate_sidecar.unasked import Unasked
 from tidegate_wire.base_url import BaseUrl
 from tidegate_wire.names import Refusal
 
@@ -64,6 +65,7 @@ class Upstream:
         self._loop = loop
         if base.tls or (proxy is not None and proxy.tls):
             dialer.prepare(loop)
+        self.unasked = Unasked()
         self._idle: list[UpstreamConnection] = []
         self._connecting: set[asyncio.Task[None]] = set()
 
@@ -292,6 +294,8 @@ class UpstreamConnection:
             exchange.on_interim(head)
             head = self._next_head(self._reader.rest) if self._reader.rest else None
         if head is None:
+            return
+        if exchange.goes_again(head.status):
             return
         rest = self._reader.rest
         body = response_body(head, exchange.request.method)
