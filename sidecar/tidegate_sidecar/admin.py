@@ -7,7 +7,7 @@ upstream. Alive means that the loop turns; ready means that traffic is welcome.
 import asyncio
 from collections.abc import Callable, Iterator
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from tidegate_sidecar.leave import Leaving, Told
 from tidegate_sidecar.settings import Address
@@ -74,6 +74,8 @@ class Doors:
         openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
         kind = OPENMETRICS_TYPE if openmetrics else TEXT_TYPE
         answer = web.StreamResponse(headers={"Content-Type": kind, "Vary": "Accept"})
+        if request.version < HttpVersion11:
+            answer.force_close()  # without chunks, nothing else tells where the page ends
         pieces = () if request.method == "HEAD" else self._pieces(openmetrics)
         try:
             await answer.prepare(request)

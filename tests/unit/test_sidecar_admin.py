@@ -169,6 +169,16 @@ async def test_a_long_page_stops_nobody_else(sidecar: Sidecar, ask: Caller) -> N
         assert (await page)[0] == 200
 
 
+async def test_a_scraper_of_old_hears_where_the_page_ends(ask: Caller) -> None:
+    reader, writer = await asyncio.open_connection(ask.host, ask.port)
+    writer.write(b"GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    async with asyncio.timeout(10):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert b"200 OK" in head
+    assert body == TEXT[0]
+    writer.close()
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/stats"])
 async def test_a_reader_that_goes_away_is_nothing_to_tell_of(
     sidecar: Sidecar, ask: Caller, caplog: pytest.LogCaptureFixture, path: str

@@ -4,7 +4,7 @@ import pytest
 
 from proxied import Stand, post, proxied
 from tidegate_sidecar.exposition import exposition
-from upstream import Call, chat_reply, like_a_server
+from upstream import like_a_server
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SAMPLED = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -60,17 +60,3 @@ async def test_no_trace_is_made_up() -> None:
         await stand.ask(post(PLAIN))
         (call,) = stand.upstream.calls
         assert "traceparent" not in call.headers
-
-
-async def test_the_newest_example_replaces_the_one_before() -> None:
-    async def script(call: Call) -> None:
-        await call.answer(chat_reply())
-
-    async with proxied(script) as stand:
-        for n in range(1, 4):
-            header = f"traceparent: 00-{n:032x}-00f067aa0ba902b7-01\r\n"
-            await stand.ask(post(PLAIN, more=header))
-        await stand.settled()
-        page = "".join(exposition(stand.meter, openmetrics=True))
-        (line,) = [line for line in page.splitlines() if "trace_id" in line]
-        assert f'trace_id="{3:032x}"' in line
