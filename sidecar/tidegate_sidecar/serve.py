@@ -113,15 +113,14 @@ class _Sidecar:
             raise _unusable("--admin", settings.admin, error) from error
         self._on_exit.push_async_callback(runner.cleanup)
         await self._first_config()
-        ways = {"listen": self._inbound, "outbound": self._outbound}
-        places = {name: way.begin() for name, way in ways.items() if way is not None}
-        self._log(
-            "started",
-            **places,
-            admin=str(admin),
-            upstream=settings.upstream,
-            data_path=data_path(),
-        )
+        places: dict[str, str] = {}
+        if self._inbound is not None:
+            places |= {"listen": self._inbound.begin(), "upstream": settings.upstream}
+        if self._outbound is not None:
+            places["outbound"] = self._outbound.begin()
+            places["openai_upstream"] = settings.openai_upstream
+            places["anthropic_upstream"] = settings.anthropic_upstream
+        self._log("started", **places, admin=str(admin), data_path=data_path())
         doors.started = True
         # What start-up made lives as long as the process: the collector need not look at it again.
         gc.collect()

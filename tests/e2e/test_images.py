@@ -15,7 +15,7 @@ from workloads import deployment
 LIMITS_MB = {CONTAINER: 60, "reconcile": 600, "hub": 600}
 """Of what stands over the base image; the operator carries numpy, scipy and scikit-learn."""
 LOOK = """
-import json, os, pathlib, importlib.util
+import json, os, pathlib, importlib.util, ssl
 def refused(path):
     try:
         pathlib.Path(path).write_text("x")
@@ -28,6 +28,7 @@ print(json.dumps({
     "size_mb": sum(f.stat().st_size for f in files) / 1e6,
     "user": os.getuid(),
     "writes": [refused("/x"), refused("/opt/tidegate/x")],
+    "authorities": len(ssl.create_default_context().get_ca_certs()),
     "modules": [name for name in modules if importlib.util.find_spec(name)],
 }))
 """
@@ -62,6 +63,7 @@ def test_a_container_is_small_runs_as_nobody_and_writes_nothing(
     print(f"{name}: {seen['size_mb']:.0f} MB over its base")
     assert 0 < seen["size_mb"] <= LIMITS_MB[name]
     assert seen["user"] == 65532
+    assert seen["authorities"] > 100, "what is called by TLS can be believed"
     assert seen["writes"] == ["Read-only file system"] * 2
     ours = {"tidegate_sidecar"} if name == CONTAINER else {"kopf", "sklearn", "tidegate_operator"}
     assert set(seen["modules"]) == ours, "no half of the other, and no installer"

@@ -1,13 +1,21 @@
 """A pod that calls models elsewhere: one annotation, and its calls go through its sidecar."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
-from real_cluster import Cluster, KubectlError, Object, ask, wait_until
+from real_cluster import Cluster, KubectlError, Object, answering, ask, chat, wait_until
 from tidegate_wire.names import MODE, OPENAI_UPSTREAM, PATH_STATS, PORT_ADMIN
-from workloads import MODEL_SERVER, RESTRICTED, deployment, service
+from workloads import (
+    MODEL_SERVER,
+    RESTRICTED,
+    deployment,
+    model_container,
+    patient,
+    service,
+)
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -69,6 +77,28 @@ def test_an_apps_first_call_goes_through_its_sidecar_and_is_measured(
         "outbound": 14110,
         "admin": 14120,
     }
+
+
+def test_both_ways_of_a_pod_are_measured_and_its_end_is_soon(
+    tidegate: Cluster, space: str
+) -> None:
+    """A model server whose pod also calls out; its drain waits for no way out that is idle."""
+    named = {MODE: "both", OPENAI_UPSTREAM: "http://127.0.0.1:8000"}
+    made = app(**named)
+    containers = made["spec"]["template"]["spec"]["containers"]
+    containers.insert(0, patient(model_container()))
+    tidegate.apply(made, service("agent"), namespace=space)
+    tidegate.rolled_out(space, "Deployment/agent")
+    url = answering(tidegate, space, "agent", times=1)
+    (pod,) = tidegate.pods(space, "app=agent")
+
+    called = wait_until("the app got its answer", lambda: logs(tidegate, space, "agent"))
+    assert int(called) > 0
+    assert chat(url).status == 200
+    assert stats(pod)["series"][0]["outcomes"]["ok"] >= 2
+    before = time.monotonic()
+    tidegate.kubectl("delete", "-n", space, f"pod/{pod['metadata']['name']}")
+    assert time.monotonic() - before < 25
 
 
 def test_a_mode_that_is_none_is_refused_where_it_is_written(tidegate: Cluster, space: str) -> None:
