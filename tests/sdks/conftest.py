@@ -18,7 +18,7 @@ def runs_of() -> Callable[[Client], BothRuns]:
         assert client.environment.exists(), f"{client.name} is not installed; run: make sdks"
         if client.name not in done:
             try:
-                done[client.name] = asyncio.run(run_both(client.command))
+                done[client.name] = asyncio.run(run_both(client.command, outbound=client.outbound))
             except AssertionError as error:
                 done[client.name] = error
         both = done[client.name]

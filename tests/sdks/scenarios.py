@@ -98,12 +98,16 @@ class Client:
     """Ends with where the address is to follow."""
     environment: Path
     scenarios: tuple[str, ...]
+    outbound: bool = False
+    """It goes by the sidecar's way out; both ways have clients of each API."""
 
 
-def _in_python(name: str, environment: str, driver: str, scenarios: Iterable[str]) -> Client:
+def _in_python(
+    name: str, environment: str, driver: str, scenarios: Iterable[str], *, outbound: bool
+) -> Client:
     home = ENVIRONMENTS / environment
     command = (str(home / "bin" / "python"), str(DRIVERS / driver))
-    return Client(name, command, home, tuple(scenarios))
+    return Client(name, command, home, tuple(scenarios), outbound)
 
 
 _FAULTS = ("error-400", "error-401", "error-404", "error-429", "error-500", "error-503")
@@ -135,15 +139,20 @@ _NODE = ({*OPENAI} - {"timeout-stream"}) | {"left-by-signal"}  # its time-out is
 _PYTHON = (*OPENAI, "async", "responses-helper")
 
 CLIENTS = (
-    _in_python("langchain", "langchain", "langchain_python.py", (*_OF_ALL, *_LANGCHAIN)),
-    _in_python("openai 2", "openai2", "openai_python.py", _PYTHON),
-    _in_python("openai 3", "openai3", "openai_python.py", _PYTHON),
-    _in_python("anthropic", "anthropic", "anthropic_python.py", (*_OF_ALL, *_ANTHROPIC)),
+    _in_python(
+        "langchain", "langchain", "langchain_python.py", (*_OF_ALL, *_LANGCHAIN), outbound=True
+    ),
+    _in_python("openai 2", "openai2", "openai_python.py", _PYTHON, outbound=False),
+    _in_python("openai 3", "openai3", "openai_python.py", _PYTHON, outbound=False),
+    _in_python(
+        "anthropic", "anthropic", "anthropic_python.py", (*_OF_ALL, *_ANTHROPIC), outbound=True
+    ),
     Client(
         "npm openai",
         ("node", str(DRIVERS / "openai_node.mjs"), str(ENVIRONMENTS / "node")),
         ENVIRONMENTS / "node",
         tuple(sorted(_NODE)),
+        outbound=True,
     ),
     Client("curl", (sys.executable, str(DRIVERS / "curl.py")), DRIVERS, (*_OF_ALL, *_CURL)),
 )

@@ -16,6 +16,7 @@ from sidecar_process import SidecarProcess
 from tidegate_wire.stats import SidecarStats
 
 DRIVER_WITHIN_S = 100.0
+FLAGS = ("--outbound", "127.0.0.1:0")
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,27 @@ class BothRuns:
     """Its ``/metrics``."""
 
 
-async def run_both(command: Sequence[str]) -> BothRuns:
-    """Raises AssertionError, with what the driver said, if it fails."""
+async def run_both(command: Sequence[str], *, outbound: bool) -> BothRuns:
+    """Raises AssertionError, with what the driver said, if it fails.
+
+    ``outbound``: by the way out, as an application beside the sidecar goes; else by the way in.
+    """
     async with (
         Provider() as direct,
         Provider() as behind,
-        SidecarProcess("--upstream", behind.url) as sidecar,
+        SidecarProcess(*FLAGS, "--upstream", behind.url, env=_way_out_to(behind)) as sidecar,
     ):
-        documents = await asyncio.gather(_drive(command, direct.url), _drive(command, sidecar.url))
+        url = sidecar.outbound if outbound else sidecar.url
+        documents = await asyncio.gather(_drive(command, direct.url), _drive(command, url))
         await direct.quiet()
         await behind.quiet()
         stats, page = await _counted(sidecar)
     return BothRuns(Run(documents[0], direct), Run(documents[1], behind), stats, page)
+
+
+def _way_out_to(provider: Provider) -> dict[str, str]:
+    names = ("TIDEGATE_OPENAI_UPSTREAM", "TIDEGATE_ANTHROPIC_UPSTREAM")
+    return dict.fromkeys(names, provider.url)
 
 
 async def _drive(command: Sequence[str], url: str) -> dict[str, Any]:
