@@ -141,7 +141,7 @@ class Watcher:
         found: list[bytes] = []
         text = b"".join(self._pieces)
         end = text.rfind(b"\n\n")
-        if text[end + 2 if end >= 0 else 0 :].strip() == b"data: [DONE]":
+        if text[end + 2 if end >= 0 else 0 :].lstrip(b"\n").rstrip() == b"data: [DONE]":
             found.append(b"[DONE]")
         while end >= 0 and len(found) != count:
             start = text.rfind(b"\n\n", 0, end)

@@ -44,9 +44,10 @@ def events(stream: bytes) -> list[bytes]:
     Of ours: a last ``data: [DONE]`` counts without its empty line.
     """
     whole, rest = blocks(stream.removeprefix(_BOM))
-    if rest.strip() == b"data: [DONE]":
-        whole.append(rest + b"\n\n")
-    return [data for block in whole if (data := data_of(block)) is not None]
+    found = [data for block in whole if (data := data_of(block)) is not None]
+    if rest.lstrip(b"\r\n").rstrip() == b"data: [DONE]":
+        found.append(b"[DONE]")
+    return found
 
 
 def data_lines(stream: bytes) -> int:

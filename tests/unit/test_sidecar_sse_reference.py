@@ -27,6 +27,21 @@ def test_streams_of_real_servers_are_read_by_the_standard_wherever_they_are_cut(
         assert not differences(stream, list(range(0, len(stream), size)))
 
 
+SEEN = {
+    "a line that only looks like the last word": USAGE + b"\x0bdata: [DONE]\n",
+    "a data line without a colon": b"data\ndata: a\n\n" + USAGE,
+    "an empty line before what is taken out": b"\n" + USAGE + b"\r\n" + USAGE,
+    "a line end of each kind before what is taken out": b"\r" + USAGE + b"\n\r\n\r" + USAGE,
+}
+"""What was once read in another way."""
+
+
+@pytest.mark.parametrize("stream", SEEN.values(), ids=SEEN)
+def test_what_was_once_read_wrongly_is_read_by_the_standard(stream: bytes) -> None:
+    for at in range(len(stream) + 1):
+        assert not differences(stream, [at])
+
+
 def test_damaged_streams_are_read_by_the_standard() -> None:
     mutator = Mutator(list(STREAMS.values()), WORDS, seed=9, line_end=b"\n")
     random = Random(9)
