@@ -16,7 +16,8 @@ from tidegate_sidecar.body import CHUNKED, Body, request_body
 from tidegate_sidecar.dialect.paths import OTHER, dialect_of
 from tidegate_sidecar.dialect.shape import Dialect
 from tidegate_sidecar.exchange import Exchange
-from tidegate_sidecar.h1 import BadMessageError, HeadReader, RequestHead
+from tidegate_sidecar.h1 import BadMessageError, RequestHead
+from tidegate_sidecar.headreader import HeadReader
 from tidegate_sidecar.onward import as_chunks
 from tidegate_sidecar.sockets import has_left, reset
 from tidegate_sidecar.tenant import tenant_of

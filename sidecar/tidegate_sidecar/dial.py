@@ -16,7 +16,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from tidegate_sidecar.bounds import EXHAUSTED
-from tidegate_sidecar.h1 import BadMessageError, HeadReader, parse_response
+from tidegate_sidecar.h1 import BadMessageError, parse_response
+from tidegate_sidecar.headreader import HeadReader
 from tidegate_wire.base_url import BaseUrl
 
 P = TypeVar("P")

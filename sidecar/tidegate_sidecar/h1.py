@@ -31,14 +31,12 @@ MAX_HEAD_BYTES: Final = 65536
 """Precedents: nginx 32 KiB, Envoy 60 KiB, h11 16 KiB; long bearer tokens and trace baggage have to
 fit."""
 MAX_HEADER_LINES: Final = 200
-MAX_REQUEST_LINE_BYTES: Final = 32768
+MAXREQUEST_LINE_BYTES: Final = 32768
 """RFC 9112, section 3, asks for 8,000 at least; nginx takes 8 KiB, uvicorn 64."""
 
-_TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TEXT: Final = bytes(c for c in range(256) if c == 9 or (c >= 32 and c != 127))
-ANSWER_START: Final = b"HTTP/1."
-_FIRST: Final = _TOKEN + b"\r"
-_REQUEST_LINE: Final = re.compile(
+REQUEST_LINE: Final = re.compile(
     # No small letters: servers that fold a method's case would serve what we took for another. No
     # fragment either, which is not sent (RFC 9110, 4.2.5) and hides the end of a path.
     rb"([!#$%&'*+\-.^_`|~0-9A-Z]{1,32}) ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])"
@@ -52,7 +50,6 @@ _HOST: Final = re.compile(
     rb"(?::[0-9]{0,5})?"
 )
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?:][^/?]*)((?:[/?].*)?)")
-_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 _KINDS: Final = {
     b"connection": CONNECTION,
@@ -138,7 +135,7 @@ def _check_host(value: bytes) -> None:
 
 
 def _check_name(raw: bytes) -> Header:
-    if not raw or raw.translate(None, _TOKEN):
+    if not raw or raw.translate(None, TOKEN):
         raise BadMessageError(400, "header name must be a token, directly followed by a colon")
     name = raw.lower()
     header = Header(_KINDS.get(name, FORWARD), name, b"")
@@ -373,9 +370,9 @@ class ResponseHead(Head):
 def parse_request(block: bytes) -> RequestHead:
     """Read a request's head, given without its final empty line."""
     lines = block.split(b"\r\n")
-    if len(lines[0]) > MAX_REQUEST_LINE_BYTES:
-        raise BadMessageError(414, f"request line must be at most {MAX_REQUEST_LINE_BYTES} bytes")
-    match = _REQUEST_LINE.fullmatch(lines[0])
+    if len(lines[0]) > MAXREQUEST_LINE_BYTES:
+        raise BadMessageError(414, f"request line must be at most {MAXREQUEST_LINE_BYTES} bytes")
+    match = REQUEST_LINE.fullmatch(lines[0])
     if match is None:
         raise BadMessageError(400, "request line must be METHOD TARGET HTTP/1.1")
     method, target, major, minor = match.groups()
@@ -423,70 +420,3 @@ def parse_response(block: bytes) -> ResponseHead:
         # RFC 9110, 8.6, and RFC 9112, 6.1; llhttp waits for a body there.
         raise BadMessageError(502, "an informational answer must not have a length")
     return head
-
-
-def _end_of_empty_lines(data: bytes) -> int:
-    match = _EMPTY_LINES.match(data)
-    return 0 if match is None else match.end()
-
-
-class HeadReader:
-    """Finds the end of a head in bytes that come in any cut."""
-
-    __slots__ = ("_buffer", "_scanned", "_start", "rest")
-
-    def __init__(self, start: bytes = b"") -> None:
-        """``start``: what each head has to begin with."""
-        self._start = start
-        self._buffer = b""
-        self._scanned = 0
-        self.rest = b""
-        """After ``feed`` returned a head: the bytes that follow it."""
-
-    @property
-    def empty(self) -> bool:
-        """Nothing of a head has come yet."""
-        return not self._buffer
-
-    def feed(self, data: bytes) -> bytes | None:
-        """Take bytes; return the head without its final empty line once it is whole."""
-        if self._buffer:
-            data = self._buffer + data
-        if self._start and not data.startswith(self._start):
-            self._refuse_other_start(data)
-        # Empty lines before a head are passed over (RFC 9112, 2.2): old clients end a body with
-        # one too many.
-        if data.startswith(b"\r\n"):
-            data = data[_end_of_empty_lines(data) :]
-            self._scanned = 0
-        end = data.find(b"\r\n\r\n", max(0, self._scanned - 3))
-        if end > MAX_HEAD_BYTES or (end < 0 and len(data) > MAX_HEAD_BYTES + 3):
-            raise BadMessageError(431, f"head must be at most {MAX_HEAD_BYTES} bytes")
-        if end < 0:
-            self._refuse_early(data)
-            self._buffer = data
-            self._scanned = len(data)
-            return None
-        self._buffer = b""
-        self._scanned = 0
-        self.rest = data[end + 4 :]
-        return data[:end]
-
-    def _refuse_other_start(self, data: bytes) -> None:
-        if len(data) >= len(self._start) or not self._start.startswith(data):
-            raise BadMessageError(400, f"it does not begin with {self._start.decode()}")
-
-    def _refuse_early(self, data: bytes) -> None:
-        """Tell at once what would otherwise only show when the head ends, which it may never
-        do."""
-        if data and data[0] not in _FIRST:
-            raise BadMessageError(400, "it does not begin as HTTP does")  # TLS, for one
-        start = max(0, self._scanned - 1)  # the byte before may be the CR of a pair
-        fresh = data[start:]
-        pairs = fresh.count(b"\r\n")
-        known = start > 0 and fresh.startswith(b"\n")
-        if (
-            fresh.count(b"\n") - known != pairs
-            or fresh.count(b"\r") - fresh.endswith(b"\r") != pairs
-        ):
-            raise BadMessageError(400, "lines must end in CR LF")

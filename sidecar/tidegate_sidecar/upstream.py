@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from tidegate_sidecar import h1
 from tidegate_sidecar.body import UNTIL_CLOSE, Body, response_body
 from tidegate_sidecar.dial import Dialer, OutOfDescriptorsError, UnreachableError
-from tidegate_sidecar.h1 import BadMessageError, HeadReader, ResponseHead
+from tidegate_sidecar.h1 import BadMessageError, ResponseHead
+from tidegate_sidecar.headreader import ANSWER_START, HeadReader
 from tidegate_sidecar.room import Scarce
 from tidegate_sidecar.sockets import last_words
 from tidegate_sidecar.unasked import Unasked
@@ -157,7 +158,7 @@ class UpstreamConnection:
         self._head: ResponseHead | None = None
         self._body: Body | None = None
         # Told at once: a head that never ends would only be noticed by its time-out.
-        self._reader = HeadReader(h1.ANSWER_START)
+        self._reader = HeadReader(ANSWER_START)
         self._heard = False
         self._paused = False
         self._closed = False

@@ -13,7 +13,8 @@ import httptools
 
 from tidegate_sidecar import h1
 from tidegate_sidecar.body import CHUNKED, Body, request_body, response_body
-from tidegate_sidecar.h1 import BadMessageError, HeadReader, RequestHead, ResponseHead, check_line
+from tidegate_sidecar.h1 import BadMessageError, RequestHead, ResponseHead, check_line
+from tidegate_sidecar.headreader import ANSWER_START, HeadReader
 
 _MAX_BYTES = 1 << 20
 """More than any message in here has: h11's own limit is not what is compared."""
@@ -66,7 +67,7 @@ class OurReading:
 def by_us(data: bytes, role: Role, cut: int = 0) -> OurReading:
     """``cut``: bytes per read; 0: all at once."""
     pieces = [data[i : i + cut] for i in range(0, len(data), cut)] if cut else [data]
-    reader = HeadReader(h1.ANSWER_START if role is Role.RESPONSE else b"")
+    reader = HeadReader(ANSWER_START if role is Role.RESPONSE else b"")
     try:
         for at, piece in enumerate(pieces):
             block = reader.feed(piece)

@@ -10,7 +10,8 @@ from bad_messages import BAD_CHUNKS, BAD_REQUESTS, GET
 from tidegate_sidecar import body as bodies
 from tidegate_sidecar import h1
 from tidegate_sidecar.body import Body
-from tidegate_sidecar.h1 import BadMessageError, HeadReader
+from tidegate_sidecar.h1 import BadMessageError
+from tidegate_sidecar.headreader import ANSWER_START, HeadReader
 
 
 def read_head(data: bytes, cut: int = 0) -> tuple[bytes | None, bytes]:
@@ -56,10 +57,27 @@ def test_what_no_head_begins_with_is_refused_at_once(start: bytes) -> None:
         HeadReader().feed(start)
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET /\r\n",
+        b"\r\nEHLO a\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"PING\r\n",
+        b"GET / HTTP/1.1 \r\n",
+    ],
+)
+def test_a_first_line_that_is_no_request_line_is_refused_at_its_end(start: bytes) -> None:
+    for cut in (0, 1, 2, 3):
+        with pytest.raises(BadMessageError, match="request line must be"):
+            read_head(start, cut)
+        assert read_head(start[:-1], cut) == (None, b"")
+
+
 @pytest.mark.parametrize("start", [b"\r\nHTTP/1.1", b"HTTP/2", b"HTTQ", b"220 ready"])
 def test_an_answer_begins_at_its_first_byte(start: bytes) -> None:
     for cut in (1, 4, 100):
-        reader = HeadReader(h1.ANSWER_START)
+        reader = HeadReader(ANSWER_START)
         with pytest.raises(BadMessageError, match="does not begin with HTTP/1"):
             for at in range(0, len(start), cut):
                 reader.feed(start[at : at + cut])
