@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "In a pod the hub gives the config: TIDEGATE_HUB_URL, _HUB_CA, "
         "_TOKEN_FILE, _WORKLOAD, _STATE_DIR. "
         "Leaving: TIDEGATE_DRAIN_ACCEPT_S (5), TIDEGATE_LINGER_S (30). "
+        "Bounds: TIDEGATE_MAX_BUFFERED_BYTES, TIDEGATE_MAX_CONNECTIONS. "
         "On SIGTERM it finishes what runs and exits 0; a second signal stops it at once.",
     )
     defaults = SidecarSettings()

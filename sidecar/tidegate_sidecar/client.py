@@ -15,20 +15,27 @@ from tidegate_sidecar.answers import error_answer
 from tidegate_sidecar.body import CHUNKED, Body, request_body
 from tidegate_sidecar.dialect.paths import OTHER, dialect_of
 from tidegate_sidecar.dialect.shape import Dialect
-from tidegate_sidecar.exchange import Exchange
+from tidegate_sidecar.exchange import RETRY_AFTER_S, Exchange
 from tidegate_sidecar.h1 import BadMessageError, RequestHead
 from tidegate_sidecar.headreader import HeadReader
 from tidegate_sidecar.onward import as_chunks
+from tidegate_sidecar.room import CONNECTION_BYTES, SMALL_BYTES, UNREAD_BYTES, Scarce
 from tidegate_sidecar.sockets import has_left, reset
 from tidegate_sidecar.tenant import tenant_of
 from tidegate_sidecar.ways import Way
-from tidegate_wire.names import Refusal
+from tidegate_wire.names import Outcome, Refusal
 
 if TYPE_CHECKING:
     from tidegate_sidecar.proxy import Proxy
 
 REQUEST_IDLE_S: Final = 60.0
 """A client that has begun a request and sends nothing for so long has given it up."""
+REQUEST_S: Final = 60.0
+"""In which a request has to be whole, from its first byte on, but for what it sends at
+``SLOWEST_BYTES_PER_S``: a byte now and then is no sign of life. nginx gives a head 60 s
+(``client_header_timeout``), Apache a head 20 to 40 s and a body 20 s (``RequestReadTimeout``)."""
+SLOWEST_BYTES_PER_S: Final = 500
+"""Apache's ``MinRate``."""
 IDLE_CLIENT_S: Final = 3600.0
 """Long, since closing an idle connection can cross the next request on it."""
 MAX_PIPELINED_BYTES: Final = 65536
@@ -56,13 +63,16 @@ class ClientConnection:
         "_looking",
         "_moved",
         "_moved_at",
+        "_passed_on",
         "_payload",
         "_pending",
         "_quiet_since",
         "_reader",
+        "_reading_since",
         "_refused",
         "_served",
         "_transport",
+        "counted",
         "held",
         "proxy",
         "stalled",
@@ -76,6 +86,8 @@ class ClientConnection:
         """The client does not read as fast as its answer comes."""
         self.held = False
         """We do not read what the client sends."""
+        self.counted = 0
+        """Bytes that lie here beside the flat share, as the room has them in its books."""
         self._looking = False
         self._transport: asyncio.Transport | None = None
         self._reader = HeadReader()
@@ -92,16 +104,23 @@ class ClientConnection:
         self._served = False
         self._moved = True
         self._moved_at = 0.0
+        self._reading_since = 0.0
+        """When a sweep first saw the request that is being read; 0: none has."""
+        self._passed_on = 0
+        """Bytes of its body that are not here any more."""
 
     # for the event loop
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        transport.set_write_buffer_limits(high=UNREAD_BYTES)
         self.proxy.clients.add(self)
+        self.proxy.room.held += CONNECTION_BYTES
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self.proxy.clients.discard(self)
+        self.proxy.room.held -= CONNECTION_BYTES + self.counted
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.cancel()
@@ -113,11 +132,13 @@ class ClientConnection:
 
     def pause_writing(self) -> None:
         self.stalled = True
+        self.recount()
         if self._exchange is not None and self._exchange.connection is not None:
             self._exchange.connection.pause()
 
     def resume_writing(self) -> None:
         self.stalled = False
+        self.recount()
         if self._exchange is not None and self._exchange.connection is not None:
             self._exchange.connection.resume()
 
@@ -132,6 +153,7 @@ class ClientConnection:
             self._pass_on(exchange, self._body, data)
         else:
             self._pending += data
+            self.recount()
             if len(self._pending) > MAX_PIPELINED_BYTES:
                 self.hold()
 
@@ -148,11 +170,15 @@ class ClientConnection:
         if body is None:
             block = self._reader.feed(data)
             if block is None:
+                self._make_room()
                 return
             head = self._head = h1.parse_request(block)
             data = self._reader.rest
             body = self._body = request_body(head)
             self._dialect = dialect_of(head.method, head.target)
+            if self.proxy.room.full:
+                self._reject_full()
+                return
             if not self._dialect.read:
                 self._begin_with(head, body, data)
                 return
@@ -169,6 +195,8 @@ class ClientConnection:
             self._reject_size()
         elif body.done:
             self._begin(bytes(self._payload), body)
+        else:
+            self._make_room()
 
     def _may_send(self, head: RequestHead, body: Body, sends: bool) -> bool:
         """Whether the client may send a body that is read here; tells it so if it asked."""
@@ -197,6 +225,8 @@ class ClientConnection:
         self._served = True
         self._exchange = Exchange(self, head, self._dialect, payload, received=body.done)
         self._exchange.begin()
+        if self.counted or len(payload) > SMALL_BYTES:
+            self.recount()
 
     def _pass_on(self, exchange: Exchange, body: Body, data: bytes) -> None:
         try:
@@ -206,27 +236,46 @@ class ClientConnection:
             return
         if body.done:
             self._received(body)
+        self._passed_on += len(data)
         exchange.on_body(piece, data, body)
 
     def _received(self, body: Body) -> None:
         self._pending = body.rest
         self._head = None
         self._body = None
+        self._reading_since = 0.0
+        self._passed_on = 0
 
     def _reject_size(self) -> None:
         limit = self.proxy.config.max_request_bytes
         message = f"The request body must be at most {limit} bytes."
         self._reject(413, Refusal.TOO_LARGE, message)
 
+    def _make_room(self) -> None:
+        """Count what has come of a request; refuse it if that is too much with all the others."""
+        self.recount()
+        if self.proxy.room.full:
+            self._reject_full()
+
+    def _reject_full(self) -> None:
+        self.proxy.short_of(Scarce.MEMORY)
+        self._reject(503, Refusal.OVERLOADED, self.proxy.room.says())
+
     def _reject(self, status: int, code: Refusal, message: str) -> None:
         """Refuse what can't be served and close: where the next request begins is unknown."""
         self._refused = True
+        self._payload = b""
+        self._reader = HeadReader()
+        self.recount()
         head = self._head
         tenant = "" if head is None else tenant_of(self.proxy.config, head)
-        self.proxy.meter.refused(code, tenant)
+        overloaded = code is Refusal.OVERLOADED
+        outcome = Outcome.BLOCKED if overloaded else Outcome.CLIENT_ERROR
+        self.proxy.meter.refused(code, tenant, outcome)
         dialect = OTHER if head is None else self._dialect
         body = dialect.error_body(status, message, code)
-        self.write(error_answer(status, body, keep_alive=False))
+        retry_after_s = RETRY_AFTER_S if overloaded else None
+        self.write(error_answer(status, body, keep_alive=False, retry_after_s=retry_after_s))
         self._linger()
 
     def _linger(self) -> None:
@@ -271,6 +320,8 @@ class ClientConnection:
         transport = self._transport
         if transport is None:
             return
+        if self.counted:
+            self.recount()
         if not keep:
             self._refused = True
             if self._body is None:
@@ -306,7 +357,20 @@ class ClientConnection:
         self._read_again()
         self._take(data)
 
-    # backpressure
+    # memory and backpressure
+
+    def recount(self) -> None:
+        """Tell the room what lies here now; not called while that is little."""
+        transport = self._transport
+        if transport is None:
+            return
+        counted = self._reader.waiting + len(self._payload) + len(self._pending)
+        if self._exchange is not None:
+            counted += self._exchange.waiting
+        if self.stalled:
+            counted += transport.get_write_buffer_size()
+        self.proxy.room.held += counted - self.counted
+        self.counted = counted
 
     def hold(self) -> None:
         """Read no more of what the client sends."""
@@ -347,6 +411,11 @@ class ClientConnection:
         return self._exchange is None and not reading and not self._refused
 
     @property
+    def spare(self) -> bool:
+        """Idle, and not one whose client has only just come and is about to ask."""
+        return self.idle and (self._served or not self._moved)
+
+    @property
     def used_at(self) -> float:
         """When the last slow sweep but one had seen it in use; inf: it was since."""
         return math.inf if self._moved else self._moved_at
@@ -364,14 +433,32 @@ class ClientConnection:
             self.close()
 
     def check(self, now: float) -> None:
-        """Close what has stood still too long."""
+        """Close what has stood still too long, or sends too slowly."""
         answering = self._exchange is not None and (self._body is None or self.held)
+        reading = self._body is not None or not self._reader.empty
         if self._moved or answering:
             self._moved = False
             self._moved_at = now
-            return
-        reading = self._body is not None or not self._reader.empty
         still_s = now - self._moved_at
-        closing = self._transport is not None and self._transport.is_closing()
-        if still_s > (REQUEST_IDLE_S if reading or closing else IDLE_CLIENT_S):
-            self.cut()
+        if self._refused or (self._transport is not None and self._transport.is_closing()):
+            if still_s > REQUEST_IDLE_S:
+                self.cut()
+        elif answering or not reading:
+            self._reading_since = 0.0
+            if still_s > IDLE_CLIENT_S:
+                self.cut()
+        elif not self._reading_since:
+            self._reading_since = now
+        elif still_s > REQUEST_IDLE_S or self._is_slow(now - self._reading_since):
+            self._refuse_slow()
+
+    def _is_slow(self, took_s: float) -> bool:
+        sent = len(self._payload) + self._passed_on
+        return took_s > REQUEST_S + sent / SLOWEST_BYTES_PER_S
+
+    def _refuse_slow(self) -> None:
+        rule = f"a request must be sent within {REQUEST_S:g} s or at {SLOWEST_BYTES_PER_S} bytes/s"
+        if self._exchange is None:
+            self._reject(408, Refusal.TOO_SLOW, f"Bad request: {rule}.")
+        else:
+            self._exchange.refuse(BadMessageError(408, rule), Refusal.TOO_SLOW)

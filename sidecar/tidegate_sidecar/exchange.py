@@ -273,6 +273,8 @@ class Exchange:
         """The answer begins."""
         self.wire = []  # up to the cap on bodies in size, and not sent again from here on
         self._payload = b""
+        if self.client.counted:
+            self.client.recount()
         self._status = head.status
         if head.status == 200 and (self._take_usage or self._again):
             self._learn()
@@ -357,6 +359,17 @@ class Exchange:
             # in the same moment, and would meet a closed connection.
             self.client.finished(keep=self._keep)
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that lie here: of a request that is not with the upstream yet, or of an answer
+        that its usage is read from."""
+        size = self._measurement.kept + len(self._payload)
+        for part in self.wire:
+            size += len(part)
+        if self.connection is not None and not self.received:
+            size += self.connection.unsent
+        return size
+
     # the end
 
     def fail(self, code: Refusal, why: str, status: int = 502) -> None:
@@ -370,12 +383,12 @@ class Exchange:
             outcome = Outcome.BROKEN if outcome is not Outcome.OK else outcome
         self._end(outcome, status, code, f"The model server {why}.")
 
-    def refuse(self, fault: BadMessageError) -> None:
+    def refuse(self, fault: BadMessageError, code: Refusal = Refusal.BAD_REQUEST) -> None:
         """The client sends a body that can't be read on."""
         self._detach()
         message = f"Bad request: {fault.reason}."
-        self._proxy.meter.turned_away(Refusal.BAD_REQUEST)
-        self._end(Outcome.CLIENT_ERROR, fault.status, Refusal.BAD_REQUEST, message)
+        self._proxy.meter.turned_away(code)
+        self._end(Outcome.CLIENT_ERROR, fault.status, code, message)
 
     def _end(self, outcome: Outcome, status: int, code: Refusal, message: str) -> None:
         """End without the upstream's answer: with our own, or where that has begun with a cut."""

@@ -34,6 +34,11 @@ class HeadReader:
         """After ``feed`` returned a head: the bytes that follow it."""
 
     @property
+    def waiting(self) -> int:
+        """Bytes of a head that is not whole."""
+        return len(self._buffer)
+
+    @property
     def empty(self) -> bool:
         """Nothing of a head has come yet."""
         return not self._buffer

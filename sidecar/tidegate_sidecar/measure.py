@@ -72,6 +72,11 @@ class Measurement:
                 self.filter = dialect.usage_filter()
 
     @property
+    def kept(self) -> int:
+        """Bytes of a plain answer that are kept to read its usage."""
+        return 0 if self._answer is None else self._answer.kept
+
+    @property
     def reads_stream(self) -> bool:
         return self._watcher is not None
 

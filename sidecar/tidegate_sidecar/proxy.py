@@ -26,11 +26,10 @@ FAST_SWEEP_REAL_S: Final = 0.02
 """The same on a faster clock: at 60x 1.2 s of it, little beside time-outs of 3 s and more."""
 SLOW_SWEEP_S: Final = 5.0
 """Between two looks at idle connections."""
-MAX_IDLE_CLIENTS: Final = 2048
-"""Clients' connections kept without a request on them, as seen by the slow sweep. nginx keeps 512
-(``worker_connections``); a fleet of clients with a pool each keeps some hundreds."""
 SHED: Final = 64
 """Idle clients' connections that are closed at once where something has run out."""
+SHED_REAL_S: Final = 0.1
+"""Between two such times: to find the idle among 10,000 connections takes 3 ms."""
 
 
 class Proxy:
@@ -63,6 +62,7 @@ class Proxy:
         """Number of the next request that an order with probes applies to."""
         self.room = room or Room()
         self._ran_out = ran_out
+        self._shed_at = 0.0
         self._inbound = Way(local_upstream)
         self._outbound = outbound
         self._dialer = dialer or Dialer()
@@ -113,7 +113,9 @@ class Proxy:
         """Something has run out: say so, and let go of what is not in use."""
         if self._ran_out is not None:
             self._ran_out(what)
-        self._close_idle(SHED)
+        if self.loop.time() >= self._shed_at:
+            self._shed_at = self.loop.time() + SHED_REAL_S
+            self._close_idle(SHED)
         if what is Scarce.DESCRIPTORS:
             for upstream in self._upstreams.values():
                 upstream.close()
@@ -159,8 +161,8 @@ class Proxy:
         for client in list(self.clients):
             client.check(now)
         idle = sum(client.idle for client in self.clients)
-        if idle > MAX_IDLE_CLIENTS:
-            self._close_idle(idle - MAX_IDLE_CLIENTS)
+        if idle > self.room.max_idle:
+            self._close_idle(idle - self.room.max_idle)
         wanted = {*self._standing, *(model.upstream for model in self.config.models)}
         for url, upstream in list(self._upstreams.items()):
             if not upstream.sweep(now) and url not in wanted:
@@ -169,8 +171,8 @@ class Proxy:
 
     def _close_idle(self, count: int) -> None:
         """Close so many clients' connections that have no request, longest unused first."""
-        idle = (client for client in self.clients if client.idle)
-        for client in nsmallest(count, idle, key=lambda each: each.used_at):
+        spare = (client for client in self.clients if client.spare)
+        for client in nsmallest(count, spare, key=lambda each: each.used_at):
             client.close()
 
     def _tell_config(self) -> None:

@@ -168,6 +168,12 @@ class UpstreamConnection:
         transport = self._transport
         return not self._closed and transport is not None and not transport.is_closing()
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of the request that the model server has not taken, while it is behind."""
+        transport = self._transport
+        return transport.get_write_buffer_size() if self.stalled and transport is not None else 0
+
     # for the exchange
 
     def send(self, exchange: "Exchange") -> None:
@@ -232,11 +238,14 @@ class UpstreamConnection:
         exchange = self._exchange
         if exchange is not None and not exchange.received:
             exchange.client.hold()
+            exchange.client.recount()
 
     def resume_writing(self) -> None:
         self.stalled = False
-        if self._exchange is not None:
-            self._exchange.client.go_on()
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.client.go_on()
+            exchange.client.recount()
 
     def eof_received(self) -> bool:
         return False

@@ -157,6 +157,7 @@ class Refusal(StrEnum):
     BLOCKED_ERRORS = "upstream_blocked"
     BAD_REQUEST = "bad_request"
     TOO_LARGE = "request_too_large"
+    TOO_SLOW = "request_too_slow"
     OVERLOADED = "overloaded"
     CONNECT = "upstream_unreachable"
     RESET = "upstream_reset"

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from benchmarks.cputime import tree_pss_mb
 
 from hub import eventually
 from sidecar_process import ModelServer, SidecarProcess
@@ -52,16 +53,24 @@ class Caller:
         return await asyncio.wait_for(loop.sock_recv(self.socket, 65536), within_s)
 
     async def ask(self) -> int:
-        """Status of an answer."""
         await self.send(ASK)
+        return await self.status()
+
+    async def status(self) -> int:
+        """Of the answer that comes next."""
         return int((await self.read()).split(b" ")[1])
 
     async def waits(self, *, for_s: float = 0.3) -> bool:
         """Whether nothing comes, not even the end."""
+        readable = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.socket, readable.set)
         try:
-            await self.read(within_s=for_s)
+            await asyncio.wait_for(readable.wait(), for_s)
         except TimeoutError:
             return True
+        finally:
+            loop.remove_reader(self.socket)
         return False
 
     def close(self) -> None:
@@ -175,3 +184,63 @@ async def test_a_call_for_which_there_is_no_descriptor_is_refused_and_no_fault_o
         assert series.outcomes == {Outcome.BLOCKED: 1, Outcome.OK: 1}
         assert not set(series.outcomes) & set(ERROR_OUTCOMES)
         assert (stats.arrived, stats.in_flight) == (2, 0)
+
+
+async def test_bodies_that_come_all_at_once_fill_no_more_than_the_bound(
+    server: ModelServer,
+) -> None:
+    """Sixty of 2 MB each, none of them whole: 120 MB where 16 are allowed."""
+    env = {"TIDEGATE_MAX_BUFFERED_BYTES": str(16 << 20)}
+    async with SidecarProcess("--upstream", server.url, env=env) as sidecar:
+        before = tree_pss_mb(sidecar.process.pid)
+        callers = [Caller(sidecar.url) for _ in range(60)]
+        begun = post(b"x" * 2_000_000)[:-1]
+
+        async def refused(caller: Caller) -> bool:
+            sending = asyncio.create_task(caller.send(begun))
+            waits = await caller.waits(for_s=5.0)
+            assert waits or await caller.status() == 503
+            sending.cancel()
+            return not waits
+
+        after = await asyncio.gather(*map(refused, callers))
+        assert 50 <= sum(after) < 60
+        assert tree_pss_mb(sidecar.process.pid) - before < 48
+        stats = await look(sidecar)
+        assert stats.arrived == sum(after)
+        for caller in callers:
+            caller.close()
+        fresh = Caller(sidecar.url)
+        assert await fresh.ask() == 200, "what was let go makes room"
+
+
+async def test_fifty_stalled_readers_cost_less_than_a_megabyte_each() -> None:
+    """Before a server that sends as fast as it can."""
+    chunk = b"3e8\r\ndata: " + b"x" * 992 + b"\n\n\r\n"
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+        try:
+            await reader.readuntil(b"}")
+            writer.write(head + b"transfer-encoding: chunked\r\n\r\n")
+            while True:
+                writer.write(chunk * 64)
+                await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the sidecar has closed it
+
+    flooding = await asyncio.start_server(flood, "127.0.0.1", 0)
+    host, port = flooding.sockets[0].getsockname()
+    async with flooding, SidecarProcess("--upstream", f"http://{host}:{port}") as sidecar:
+        before = tree_pss_mb(sidecar.process.pid)
+        callers = [Caller(sidecar.url) for _ in range(50)]
+        for caller in callers:
+            await caller.send(STREAM)
+        stalled = [0.0, tree_pss_mb(sidecar.process.pid)]
+        while stalled[-1] - stalled[-2] > 0.2:
+            await asyncio.sleep(1.0)
+            stalled.append(tree_pss_mb(sidecar.process.pid))
+        assert (stalled[-1] - before) / len(callers) < 1.0
+        for caller in callers:
+            caller.close()
+        await eventually(lambda: next_descriptor(sidecar) < 40, within_s=30)

@@ -11,6 +11,7 @@ from tidegate_sidecar.dial import Dialer
 from tidegate_sidecar.exposition import exposition
 from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.proxy import Proxy
+from tidegate_sidecar.room import Room
 from tidegate_sidecar.ways import Way
 from tidegate_wire.clock import Clock
 from tidegate_wire.config import SidecarConfig
@@ -138,6 +139,7 @@ async def proxied(
     reads_bodies: bool = True,
     outbound: Way | None = None,
     url: str = "",
+    room: Room | None = None,
 ) -> AsyncIterator[Stand]:
     """``url``: of another model server than the scripted one."""
     loop = asyncio.get_running_loop()
@@ -150,6 +152,7 @@ async def proxied(
             loop=loop,
             dialer=dialer,
             outbound=outbound,
+            room=room,
         )
         if config is not None:
             proxy.configure(config)

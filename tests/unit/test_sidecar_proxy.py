@@ -672,8 +672,13 @@ async def test_a_client_that_stands_still_is_let_go(begun: bytes) -> None:
         client = await stand.connect()
         await client.send(begun)
         async with asyncio.timeout(10):
+            if begun:
+                answer = await client.answer()
+                assert outcomes(answer) == (408, "invalid_request_error", Refusal.TOO_SLOW)
             assert await client.closed()
-        assert not stand.proxy.clients
+            client.leave()
+            while stand.proxy.clients:
+                await asyncio.sleep(0.002)
 
 
 # --- connections ---------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     assert str(settings.admin) == "127.0.0.1:14120"
     assert (settings.hub_url, settings.config_file, settings.state_dir) == ("", None, None)
     assert (settings.linger_s, settings.drain_accept_s) == (30.0, 5.0)
+    assert (settings.max_buffered_bytes, settings.max_connections) == (0, 0)
 
 
 def test_the_whole_environment_of_an_injected_pod_is_read(tmp_path: Path) -> None:
@@ -41,6 +42,8 @@ def test_the_whole_environment_of_an_injected_pod_is_read(tmp_path: Path) -> Non
             "TIDEGATE_CONFIG_FILE": str(config),
             "TIDEGATE_LINGER_S": "1.5",
             "TIDEGATE_DRAIN_ACCEPT_S": "0",
+            "TIDEGATE_MAX_BUFFERED_BYTES": "1000000",
+            "TIDEGATE_MAX_CONNECTIONS": "500",
             "PATH": "/bin",
         }
     )
@@ -58,6 +61,7 @@ def test_the_whole_environment_of_an_injected_pod_is_read(tmp_path: Path) -> Non
     assert settings.pod_uid == "uid-1"
     assert settings.config_file == config
     assert (settings.linger_s, settings.drain_accept_s) == (1.5, 0.0)
+    assert (settings.max_buffered_bytes, settings.max_connections) == (1_000_000, 500)
 
 
 def test_a_sidecar_may_have_a_way_out_and_none_in() -> None:
@@ -163,6 +167,16 @@ BAD = {
         {"TIDEGATE_LINGER_S": "-1"},
         {},
         "TIDEGATE_LINGER_S must be a number of seconds, 0 or more, was: '-1'",
+    ),
+    "a bound with a unit": (
+        {"TIDEGATE_MAX_BUFFERED_BYTES": "64Mi"},
+        {},
+        "TIDEGATE_MAX_BUFFERED_BYTES must be a whole number, 0 or more, was: '64Mi'",
+    ),
+    "a negative bound": (
+        {"TIDEGATE_MAX_CONNECTIONS": "-1"},
+        {},
+        "TIDEGATE_MAX_CONNECTIONS must be a whole number, 0 or more, was: '-1'",
     ),
     "a wait that is no number": (
         {"TIDEGATE_DRAIN_ACCEPT_S": "5s"},

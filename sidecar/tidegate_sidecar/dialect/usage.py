@@ -103,6 +103,11 @@ class PlainAnswer:
             self._tail = (self._tail + piece)[-END_BYTES:]
 
     @property
+    def kept(self) -> int:
+        """Bytes of it that are held."""
+        return len(self._head) + len(self._tail)
+
+    @property
     def whole(self) -> bytes | None:
         """All of it; None if it is too long."""
         return bytes(self._head) if self.size == len(self._head) else None
