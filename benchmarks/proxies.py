@@ -10,12 +10,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks import picture, recorded, report
+from benchmarks import many_streams, picture, recorded, report
 from benchmarks.bench import Outcome, run
 from benchmarks.children import BenchError, Tools
 from benchmarks.contestants import Contestant, Envoy, LiteLLM, MissingError, Nginx, child_env
@@ -26,7 +27,6 @@ ROOT = Path(__file__).parents[1]
 OWN = ROOT / ".bench"
 """Where what only benchmarks need is put: compiled tools, nginx, LiteLLM's environment."""
 DOWNLOADED_NGINX = OWN / "nginx" / "usr" / "sbin" / "nginx"
-STREAMS = 5000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             report.machine(load_average, os.cpu_count() or 1),
             {each.name: each.version() for each in present},
         )
-        told |= _metrics_stall(options) | _streams(options) | {"missing": missing}
+        told |= _metrics_stall(options) | _streams() | {"missing": missing}
     except BenchError as error:
         print(f"benchmarks.proxies: {error}", file=sys.stderr)
         return 1
@@ -146,8 +146,10 @@ def _metrics_stall(options: argparse.Namespace) -> dict[str, Any]:
     return {"metrics_stall_ms": float(done.stdout.split()[1])}
 
 
-def _streams(options: argparse.Namespace) -> dict[str, Any]:
-    return {"streams_open": None, "streams_failed": None}
+def _streams() -> dict[str, Any]:
+    held = many_streams.measure(many_streams.Run(), COMPILED)
+    told = {"streams_open": held.streams_open, "streams_failed": held.streams_failed}
+    return told | {"streams": asdict(held)}
 
 
 def _tell(
