@@ -20,6 +20,7 @@ test: setup-dev  ## Unit and contract tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-compiled: setup-dev  ## The sidecar's tests on the compiled wheel that the images carry
+	@scripts/debian-tools $(VENV)
 	@scripts/test-compiled -n $(WORKERS) --dist loadfile $(ARGS)
 
 sdks: setup-dev  ## Real clients (openai, anthropic, LangChain, npm, curl) with and without the sidecar

@@ -8,6 +8,7 @@ There are no ``_created`` lines: Prometheus would keep each as a series of its o
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from tidegate_sidecar.histogram import Histogram
 from tidegate_sidecar.labels import escaped
 from tidegate_sidecar.meter import Meter, Series, Timings
 from tidegate_wire.names import Metric
@@ -92,7 +93,13 @@ def _histograms(timings: list[Timings], openmetrics: bool) -> Iterator[_Family]:
             [part for one in timings for part in (one.tokens_in, one.tokens_out)],
         ),
     ):
-        yield metric, "histogram", told, (one.render(exemplars=openmetrics) for one in histograms)
+        yield metric, "histogram", told, _rendered(histograms, openmetrics)
+
+
+def _rendered(histograms: list[Histogram], openmetrics: bool) -> Iterator[str]:
+    # Not a generator expression: compiled, it would be a list, and all be rendered at once.
+    for one in histograms:
+        yield one.render(exemplars=openmetrics)
 
 
 def _requests(series: list[Series]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Final
 from tidegate_sidecar.trace import Trace
 from tidegate_wire.names import Metric
 
+_EXEMPLAR: Final = ' # {trace_id="%s"} %r %.3f'
 _LABELS: Final = "\0"
 """Where the labels go in the lines of ``Buckets``."""
 
@@ -50,7 +51,7 @@ class Histogram:
         if trace is not None:
             if self._exemplars is None:
                 self._exemplars = [""] * len(self._counts)
-            self._exemplars[place] = f' # {{trace_id="{trace.id}"}} {value!r} {trace.at:.3f}'
+            self._exemplars[place] = _EXEMPLAR % (trace.id, value, trace.at)
 
     def render(self, *, exemplars: bool) -> str:
         """The lines; empty while nothing was observed. Only OpenMetrics knows exemplars."""

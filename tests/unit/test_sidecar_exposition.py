@@ -261,3 +261,20 @@ def test_what_is_counted_between_two_pieces_spoils_nothing() -> None:
         serve(meter, model="model-7")
         meter.refused(Refusal.BAD_REQUEST)
     assert [*openmetrics_families("".join(pieces))]
+
+
+def test_a_row_is_made_in_its_own_piece_and_not_with_the_first() -> None:
+    """Made at once, all rows of a metric would hold the loop together; compiled code has done so."""
+    meter = Meter()
+    for n in range(200):
+        serve(meter, model=f"model-{n}")
+    counted = False
+    pieces = []
+    for piece in exposition(meter, openmetrics=True):
+        pieces.append(piece)
+        if not counted and f"{Metric.REQUEST_DURATION}_count" in piece:
+            counted = True
+            serve(meter, model="model-199")
+    lines = "".join(pieces).splitlines()
+    labels = '{gen_ai_operation_name="chat",gen_ai_request_model="model-199"}'
+    assert f"{Metric.REQUEST_DURATION}_count{labels} 2" in lines
