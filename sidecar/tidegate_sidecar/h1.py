@@ -31,7 +31,7 @@ MAX_HEAD_BYTES: Final = 65536
 """Precedents: nginx 32 KiB, Envoy 60 KiB, h11 16 KiB; long bearer tokens and trace baggage have to
 fit."""
 MAX_HEADER_LINES: Final = 200
-MAXREQUEST_LINE_BYTES: Final = 32768
+MAX_REQUEST_LINE_BYTES: Final = 32768
 """RFC 9112, section 3, asks for 8,000 at least; nginx takes 8 KiB, uvicorn 64."""
 
 TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -370,8 +370,8 @@ class ResponseHead(Head):
 def parse_request(block: bytes) -> RequestHead:
     """Read a request's head, given without its final empty line."""
     lines = block.split(b"\r\n")
-    if len(lines[0]) > MAXREQUEST_LINE_BYTES:
-        raise BadMessageError(414, f"request line must be at most {MAXREQUEST_LINE_BYTES} bytes")
+    if len(lines[0]) > MAX_REQUEST_LINE_BYTES:
+        raise BadMessageError(414, f"request line must be at most {MAX_REQUEST_LINE_BYTES} bytes")
     match = REQUEST_LINE.fullmatch(lines[0])
     if match is None:
         raise BadMessageError(400, "request line must be METHOD TARGET HTTP/1.1")

@@ -1,6 +1,7 @@
 """Framing: what is read, what is refused, and that no cut of the bytes changes either."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -232,3 +233,17 @@ def test_how_an_answer_is_framed(block: str, framing: tuple[int, int]) -> None:
 def test_what_is_no_head_of_an_answer_is_refused(block: bytes) -> None:
     with pytest.raises(BadMessageError):
         h1.parse_response(block)
+
+
+def test_the_page_tells_every_bound() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sidecar.md").read_text()
+    refused = page.partition("## What it refuses")[2].partition("\n## ")[0]
+    bounds = {
+        "request line of more than": h1.MAX_REQUEST_LINE_BYTES,
+        "head of more than": h1.MAX_HEAD_BYTES,
+        "bytes or": h1.MAX_HEADER_LINES,
+        "chunk's line of more than": bodies.MAX_CHUNK_LINE_BYTES,
+        "extensions of more than": bodies.MAX_EXTENSION_BYTES,
+    }
+    for words, bound in bounds.items():
+        assert f"{words} {bound:,}" in refused
