@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Final
 from tidegate_sidecar.admit import Blocked, Route, admit
 from tidegate_sidecar.answers import error_answer
 from tidegate_sidecar.body import CHUNKED, LENGTH, UNTIL_CLOSE, Body
-from tidegate_sidecar.dialect.paths import (
-    model_in_path,
-    with_model_in_path,
-)
+from tidegate_sidecar.dialect.paths import model_in_path, with_model_in_path
 from tidegate_sidecar.dialect.schema import Call
 from tidegate_sidecar.dialect.shape import Dialect, parse_call
 from tidegate_sidecar.dialect.usage import request_tokens
@@ -28,11 +25,12 @@ from tidegate_sidecar.onward import (
     request_head,
     switch_head,
 )
+from tidegate_sidecar.overdue import overdue
 from tidegate_sidecar.room import Scarce
 from tidegate_sidecar.tenant import tenant_of
 from tidegate_sidecar.trace import sampled_trace
 from tidegate_sidecar.tunnel import Tunnel
-from tidegate_sidecar.unasked import REFUSALS
+from tidegate_sidecar.unasked import REFUSALS, HeldAnswer
 from tidegate_wire.names import Outcome, Refusal
 
 if TYPE_CHECKING:
@@ -67,6 +65,7 @@ class Exchange:
         "_first_at",
         "_framing",
         "_head_out",
+        "_held",
         "_keep",
         "_measurement",
         "_moved",
@@ -126,6 +125,7 @@ class Exchange:
         self._retried = False
         self._status = 0
         self._head_out = b""
+        self._held: HeldAnswer | None = None
         self._framing = LENGTH
         """How the answer's body goes to the client."""
         self._keep = request.keep_alive
@@ -233,17 +233,17 @@ class Exchange:
         self._moved = True
         self._upstream.serve(self, fresh=True)
 
-    def goes_again(self, status: int) -> bool:
-        """Whether an answer that begins with this status is no answer to what the client asked: it
-        may refuse what we added, and the request goes out without."""
-        if not self._take_usage or status not in REFUSALS or self._upstream is None:
-            return False
-        self._detach()
+    def _go_again(self) -> None:
+        """The answer refuses what we added: the request goes out as its client wrote it."""
+        self.connection = None
         self._again = True
-        self._moved = True
+        self._held = None
+        self._head_out = b""
+        self._framing = LENGTH
+        self._keep = self.request.keep_alive
         self._build()
-        self._upstream.serve(self)
-        return True
+        if self._upstream is not None:
+            self._upstream.serve(self)
 
     # the answer
 
@@ -271,14 +271,18 @@ class Exchange:
 
     def on_head(self, head: ResponseHead, body: Body) -> None:
         """The answer begins."""
+        self._moved = True
         self.wire = []  # up to the cap on bodies in size, and not sent again from here on
-        self._payload = b""
+        if self._take_usage and head.status in REFUSALS:
+            self._held = HeldAnswer(head.status)
+        else:
+            self._status = head.status
+            self._payload = b""
         if self.client.counted:
             self.client.recount()
-        self._status = head.status
-        if head.status == 200 and (self._take_usage or self._again):
-            self._learn()
-        self._moved = True
+        upstream = self._upstream
+        if upstream is not None and head.status == 200 and (self._take_usage or self._again):
+            upstream.unasked.answered(self._route.model, plain=self._again)
         event_stream = head.content_type.startswith(b"text/event-stream")
         self._measurement.answered(head.status, event_stream, head.encoded, self._take_usage)
         if not self._measurement.reads_stream:
@@ -294,12 +298,6 @@ class Exchange:
         lines.append(b"\r\n")
         self._head_out = b"\r\n".join(lines)
 
-    def _learn(self) -> None:
-        if self._upstream is not None:
-            unasked = self._upstream.unasked
-            learn = unasked.refused if self._again else unasked.granted
-            learn(self._route.model)
-
     def _stays(self) -> bool:
         """Whether the client's connection outlives this answer; not one to half a request, since
         it is unknown whether the rest will come (RFC 9110, 10.1.1)."""
@@ -309,12 +307,23 @@ class Exchange:
 
     def flush_head(self) -> None:
         """Nothing of the body came with the head: send the head alone."""
+        if self._held is not None:
+            return
         head, self._head_out = self._head_out, b""
         self.client.write(head)
 
     def on_piece(self, piece: bytes, wire: bytes, body: Body) -> None:
         """Bytes of the answer's body came; ``wire`` is the same as it was framed."""
         self._moved = True
+        if self._held is not None:
+            whole = self._held.feed(piece, last=body.done)
+            if whole is None:
+                if self._held.refuses:
+                    self._go_again()
+                return
+            self._status = self._held.status
+            self._held = None
+            piece, wire = whole, b"%x\r\n%b\r\n" % (len(whole), whole)
         measurement = self._measurement
         if piece:
             measurement.feed(piece)
@@ -447,21 +456,15 @@ class Exchange:
             self.client.cut(flush=False)
 
     def _overdue(self, now: float) -> str:
-        """What the model server failed to do in time; empty if nothing."""
-        limits = self._timeouts
-        waited_s = now - self._started
-        if waited_s >= limits.total_s:
-            return f"did not finish within {limits.total_s:g} s"
-        if self._waits_for_first:
-            if waited_s >= limits.first_token_s:
-                return f"sent no first token within {limits.first_token_s:g} s"
-        elif self._status and now - self._moved_at >= limits.idle_s:
-            return f"sent nothing for {limits.idle_s:g} s"
-        elif self._refuses_body and now - self._moved_at >= limits.idle_s:
-            return f"took nothing of the request for {limits.idle_s:g} s"
-        if self.connecting is not None and now - self._moved_at >= limits.connect_s:
-            return f"did not accept a connection within {limits.connect_s:g} s"
-        return ""
+        return overdue(
+            self._timeouts,
+            waited_s=now - self._started,
+            still_s=now - self._moved_at,
+            connecting=self.connecting is not None,
+            waits_for_first=self._waits_for_first,
+            answering=self._status > 0,
+            refuses_body=self._refuses_body,
+        )
 
     @property
     def _refuses_body(self) -> bool:

@@ -305,8 +305,6 @@ class UpstreamConnection:
             head = self._next_head(self._reader.rest) if self._reader.rest else None
         if head is None:
             return
-        if exchange.goes_again(head.status):
-            return
         rest = self._reader.rest
         body = response_body(head, exchange.request.method)
         self._head = head

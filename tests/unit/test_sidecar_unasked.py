@@ -47,16 +47,17 @@ async def test_the_client_gets_the_answer_to_what_it_wrote(status: str) -> None:
         assert stand.series.tokens_estimated == 3 + len(STREAM) // 4
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["a whole error", "the head of one"])
-async def test_nothing_of_the_first_answer_gets_into_the_second(whole: bool) -> None:
+async def test_nothing_of_the_first_answer_gets_into_the_second() -> None:
     async def script(call: Call) -> None:
         if b"stream_options" not in call.body:
             await strict(call)
-        elif whole:
-            await call.answer(REFUSED, status="400 Bad Request")
-        else:
-            await call.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 99\r\n\r\n")
-            await call.gone()
+            return
+        head = "HTTP/1.1 400 Bad Request\r\nX-Ours: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await call.send(head.encode())
+        for i in range(0, len(REFUSED), 20):
+            await call.chunk(REFUSED[i : i + 20])
+            await asyncio.sleep(0.001)
+        await call.send(b"0\r\n\r\n")
 
     async with proxied(script) as stand:
         client = await stand.connect()
@@ -64,6 +65,8 @@ async def test_nothing_of_the_first_answer_gets_into_the_second(whole: bool) -> 
             await client.send(post(STREAM))
             answer = await client.answer()
             assert (answer.status, answer.body) == (200, STREAMED)
+            assert "x-ours" not in answer.headers
+        assert stand.upstream.connections == 1
 
 
 async def test_a_server_that_always_refuses_is_soon_asked_no_more() -> None:
@@ -92,42 +95,55 @@ async def test_a_model_is_asked_on_after_single_refusals() -> None:
         assert stand.series.tokens_in == (PATIENCE + 1) * (7 + len(data) // 4)
 
 
-async def test_a_bad_request_is_answered_as_without_us() -> None:
-    async def script(call: Call) -> None:
-        kind = b"ours" if b"stream_options" in call.body else b"the client's"
-        await call.answer(b'{"error":"%b"}' % kind, status="400 Bad Request")
-
-    async with proxied(script) as stand:
-        answer = await stand.ask(post(STREAM))
-        assert (answer.status, answer.body) == (400, b'{"error":"the client\'s"}')
-        await stand.settled()
-        assert stand.series.outcomes == {Outcome.CLIENT_ERROR: 1}
-        assert (await stand.ask(post(STREAM))).status == 400
-        assert len(stand.upstream.calls) == 4
-
-
+BAD = b'{"error":{"message":"max_tokens is too large"}}'
 ONCE = {
+    "a bad request": (STREAM, "400 Bad Request", BAD),
+    "what can't be processed": (STREAM, "422 Unprocessable Entity", BAD),
+    "a long error": (STREAM, "400 Bad Request", BAD + b" " * 200_000 + REFUSED),
+    "an error without a word": (STREAM, "400 Bad Request", b""),
     "what we did not change": (
         b'{"model":"big","stream":true,"stream_options":{"include_usage":true}}',
         "400 Bad Request",
+        REFUSED,
     ),
-    "what is no stream": (b'{"model":"big"}', "400 Bad Request"),
-    "a wrong key": (STREAM, "401 Unauthorized"),
-    "an unknown model": (STREAM, "404 Not Found"),
-    "too many requests": (STREAM, "429 Too Many Requests"),
-    "a failure": (STREAM, "500 Internal Server Error"),
+    "what is no stream": (b'{"model":"big"}', "400 Bad Request", REFUSED),
+    "a wrong key": (STREAM, "401 Unauthorized", REFUSED),
+    "an unknown model": (STREAM, "404 Not Found", REFUSED),
+    "too many requests": (STREAM, "429 Too Many Requests", REFUSED),
+    "a failure": (STREAM, "500 Internal Server Error", REFUSED),
 }
 
 
-@pytest.mark.parametrize(("body", "status"), ONCE.values(), ids=ONCE)
-async def test_it_is_asked_once_for(body: bytes, status: str) -> None:
+@pytest.mark.parametrize(("body", "status", "error"), ONCE.values(), ids=ONCE)
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_it_is_asked_once_for(body: bytes, status: str, error: bytes, framing: str) -> None:
     async def script(call: Call) -> None:
-        await call.answer(REFUSED, status=status)
+        if framing == "length":
+            await call.answer(error, status=status)
+            return
+        await call.send(f"HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        for i in range(0, len(error), 7001):
+            await call.chunk(error[i : i + 7001])
+        await call.send(b"0\r\n\r\n")
 
     async with proxied(script) as stand:
         answer = await stand.ask(post(body))
-        assert (str(answer.status), answer.body) == (status[:3], REFUSED)
+        assert (str(answer.status), answer.body, answer.whole) == (status[:3], error, True)
         assert len(stand.upstream.calls) == 1
+        await stand.settled()
+        outcome = Outcome.SERVER_ERROR if status[0] == "5" else Outcome.CLIENT_ERROR
+        assert stand.series.outcomes == {outcome: 1}
+
+
+async def test_half_a_refusal_is_a_failure_of_the_server() -> None:
+    async def script(call: Call) -> None:
+        await call.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 99\r\n\r\nstream_options")
+        call.cut()
+
+    async with proxied(script) as stand:
+        answer = await stand.ask(post(STREAM))
+        assert (answer.status, answer.whole) == (502, True)
+        assert stand.series.outcomes == {Outcome.RESET: 1}
 
 
 async def test_what_the_client_said_of_its_stream_is_said_to_the_model_that_answers() -> None:
@@ -155,7 +171,7 @@ async def test_a_client_that_leaves_in_between_ends_both() -> None:
         else:
             await call.gone()
 
-    async with proxied(script) as stand:
+    async with proxied(script) as stand, asyncio.timeout(20):
         client = await stand.connect()
         await client.send(post(STREAM))
         while len(stand.upstream.calls) < 2:
@@ -173,17 +189,17 @@ def test_patience_is_for_each_model_and_starts_anew_with_each_consent() -> None:
     unasked = Unasked()
     for _ in range(PATIENCE):
         assert unasked.asks("a")
-        unasked.refused("a")
+        unasked.answered("a", plain=True)
     assert (unasked.asks("a"), unasked.asks("b")) == (False, True)
-    unasked.granted("a")
+    unasked.answered("a", plain=False)
     assert unasked.asks("a")
 
 
 def test_made_up_models_take_no_memory_without_bound() -> None:
     unasked = Unasked()
     for i in range(5000):
-        unasked.refused(f"model-{i}")
+        unasked.answered(f"model-{i}", plain=True)
     assert len(unasked._refusals) <= 200
     for _ in range(PATIENCE):
-        unasked.refused("model-0")
+        unasked.answered("model-0", plain=True)
     assert not unasked.asks("model-0")
