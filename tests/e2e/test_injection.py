@@ -126,7 +126,8 @@ def _as_new(made: Manifest) -> Manifest:
         pytest.param(
             pod(containers=[{"name": "a", "image": "a"}]),
             "no sidecar: no container declares a TCP port; declare it, or name its number in "
-            "metadata.annotations[tidegate.io/port]",
+            "metadata.annotations[tidegate.io/port]; an app that only calls models says outbound "
+            "in metadata.annotations[tidegate.io/mode]",
             id="no port",
         ),
         pytest.param(
