@@ -29,7 +29,7 @@ from benchmarks.contestants import MODEL, MissingError, child_env
 from benchmarks.cputime import tree_cpu_s, tree_pss_mb
 from benchmarks.sidecars import COMPILED, PURE, Sidecar
 
-OPENED_PER_S: Final = 1000
+OPENED_PER_S: Final = 500
 """How fast streams are opened: what is measured is holding them, and not a rush at the door."""
 TICK_S: Final = 0.02
 """Streams are spread over the interval in steps of this."""
@@ -158,7 +158,7 @@ class ClientStream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         now_ns = time.perf_counter_ns()
         if not self._events and not self._last and not data.startswith(b"HTTP/1.1 200 "):
-            self._finish(f"answered {data[:60]!r}")
+            self._finish(f"answered {data[:400]!r}")
             return
         seen = self._last + data
         end = 0

@@ -58,12 +58,12 @@ def room_within(
 ) -> Room:
     """A room for what there is; ``max_bytes`` and ``max_connections`` of 0 are derived.
 
-    Half of the memory that is left beside the process itself: what is freed leaves holes, and the
-    kernel puts the sockets' buffers on the same account. Two descriptors a connection: each client
-    may need an upstream.
+    Three quarters of the memory that is left beside the process itself: what is freed leaves
+    holes, and the kernel puts the sockets' buffers on the same account. Two descriptors a
+    connection: each client may need an upstream.
     """
     if not max_bytes:
-        left = None if memory_bytes is None else (memory_bytes - OWN_BYTES) // 2
+        left = None if memory_bytes is None else (memory_bytes - OWN_BYTES) * 3 // 4
         max_bytes = DEFAULT_BYTES if left is None else max(left, OWN_BYTES // 4)
     if not max_connections:
         max_connections = max_bytes // CONNECTION_BYTES

@@ -87,8 +87,8 @@ class SidecarSettings:
     """How long a leaving sidecar still accepts: the time that Services need to hear of it."""
     max_buffered_bytes: int = 0
     """Most that clients' connections may hold in memory together; past it new requests are
-    answered 503. 0: half of what the container's memory limit leaves beside the process itself, or
-    112 MiB where there is no limit."""
+    answered 503. 0: three quarters of what the container's memory limit leaves beside the process
+    itself, or 168 MiB where there is no limit."""
     max_connections: int = 0
     """Most clients' connections at once; more wait. 0: as many as memory and file descriptors
     allow, which is also the most that a number here can ask for."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-TAIL_BYTES: Final = 8192
+TAIL_BYTES: Final = 4096
 """Kept of a stream, in whole events: usage and the finish reason are in its last few, each some
 200-400 bytes."""
 MAX_EVENT_BYTES: Final = 1 << 20

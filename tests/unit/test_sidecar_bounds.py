@@ -14,17 +14,17 @@ from tidegate_wire.clock import Clock
 MI = 1 << 20
 
 ROOMS = {
-    "of the injected 256 MiB, half of what the process leaves": (
+    "of the injected 256 MiB, three quarters of what the process leaves": (
         (1 << 20, 256 * MI, 0, 0),
-        (112 * MI, 112 * MI // CONNECTION_BYTES),
+        (168 * MI, 168 * MI // CONNECTION_BYTES),
     ),
     "without a limit, the same": (
         (1 << 20, None, 0, 0),
         (DEFAULT_BYTES, DEFAULT_BYTES // CONNECTION_BYTES),
     ),
-    "of the least memory that may be asked for, a quarter": (
+    "of the least memory that may be asked for, the same share": (
         (1 << 20, 64 * MI, 0, 0),
-        (16 * MI, 16 * MI // CONNECTION_BYTES),
+        (24 * MI, 24 * MI // CONNECTION_BYTES),
     ),
     "of next to nothing, still something": (
         (1 << 20, 16 * MI, 0, 0),
@@ -34,13 +34,13 @@ ROOMS = {
         (1 << 20, 256 * MI, 1 * MI, 0),
         (1 * MI, 1 * MI // CONNECTION_BYTES),
     ),
-    "an owner's count of connections": ((1 << 20, 256 * MI, 0, 50), (112 * MI, 50)),
+    "an owner's count of connections": ((1 << 20, 256 * MI, 0, 50), (168 * MI, 50)),
     "two descriptors for each, and some for ourselves": (
         (1024, 256 * MI, 0, 0),
-        (112 * MI, (1024 - RESERVED_DESCRIPTORS) // 2),
+        (168 * MI, (1024 - RESERVED_DESCRIPTORS) // 2),
     ),
-    "more than there are descriptors for can't be asked": ((264, None, 0, 999), (112 * MI, 100)),
-    "with hardly any descriptor, one": ((10, None, 0, 0), (112 * MI, 1)),
+    "more than there are descriptors for can't be asked": ((264, None, 0, 999), (168 * MI, 100)),
+    "with hardly any descriptor, one": ((10, None, 0, 0), (168 * MI, 1)),
 }
 
 
