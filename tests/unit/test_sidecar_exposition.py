@@ -264,7 +264,7 @@ def test_what_is_counted_between_two_pieces_spoils_nothing() -> None:
 
 
 def test_a_row_is_made_in_its_own_piece_and_not_with_the_first() -> None:
-    """Made at once, all rows of a metric would hold the loop together, as compiled code has done."""
+    """Made at once, all rows of a metric would hold the loop together; compiled, they once did."""
     meter = Meter()
     for n in range(200):
         serve(meter, model=f"model-{n}")
