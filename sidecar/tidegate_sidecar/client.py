@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 from tidegate_sidecar import h1
 from tidegate_sidecar.answers import error_answer
 from tidegate_sidecar.body import CHUNKED, Body, request_body
-from tidegate_sidecar.dialect.paths import OTHER, dialect_of
+from tidegate_sidecar.dialect.paths import OTHER, dialect_of, dialect_of_upgrade
 from tidegate_sidecar.dialect.shape import Dialect
 from tidegate_sidecar.exchange import RETRY_AFTER_S, Exchange
 from tidegate_sidecar.h1 import BadMessageError, RequestHead
 from tidegate_sidecar.headreader import HeadReader
-from tidegate_sidecar.onward import as_chunks
+from tidegate_sidecar.onward import as_chunks, may_upgrade
 from tidegate_sidecar.room import CONNECTION_BYTES, SMALL_BYTES, UNREAD_BYTES, Scarce
 from tidegate_sidecar.sockets import has_left, reset
 from tidegate_sidecar.tenant import tenant_of
@@ -176,6 +176,8 @@ class ClientConnection:
             data = self._reader.rest
             body = self._body = request_body(head)
             self._dialect = dialect_of(head.method, head.target)
+            if self._dialect is OTHER and head.upgrade and may_upgrade(head):
+                self._dialect = dialect_of_upgrade(head.target)
             if self.proxy.room.full:
                 self._reject_full()
                 return

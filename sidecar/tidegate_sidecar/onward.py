@@ -101,6 +101,8 @@ def answer_lines(head: ResponseHead, body: Body, framing: int, *, bodiless: bool
             lines.remove(head.length_line)
         if framing == CHUNKED:
             lines.append(_CHUNKED)
+    if head.upgrade and head.status == 426:
+        lines += [b"upgrade: " + head.upgrade, b"connection: upgrade"]  # what the client has to do
     return lines
 
 

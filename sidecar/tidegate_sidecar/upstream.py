@@ -248,6 +248,9 @@ class UpstreamConnection:
             exchange.client.recount()
 
     def eof_received(self) -> bool:
+        transport = self._transport
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()  # closed, it would wait until what nobody reads is sent
         return False
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -181,6 +181,21 @@ async def test_an_answer_is_not_lost_where_the_server_hangs_up_on_what_it_does_n
             client.leave()
 
 
+async def test_an_answer_ends_with_its_connection_whatever_is_left_of_the_request() -> None:
+    async def script(call: Call) -> None:
+        call.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.3)  # by then nothing of the request moves any more
+        await call.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        call.writer.write_eof()
+        await asyncio.sleep(60)
+
+    async with proxied(script, reads_bodies=False) as stand, asyncio.timeout(20):
+        client = await stand.connect()
+        client.writer.write(sized(1 << 30) + b"x" * 20_000_000)
+        answer = await client.answer()
+        assert (answer.status, answer.body, answer.whole) == (200, b"hello", True)
+
+
 @pytest.mark.parametrize("silent", [False, True], ids=["while it sends", "when it is silent"])
 async def test_an_answered_client_is_cut_off_only(silent: bool) -> None:
     async def script(call: Call) -> None:

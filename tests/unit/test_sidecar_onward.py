@@ -209,6 +209,12 @@ def test_an_answer_without_a_body_still_tells_of_one(status: bytes) -> None:
     assert lines == [b"HTTP/1.1 " + status, *came]
 
 
+def test_who_has_to_upgrade_is_told_to_what() -> None:
+    head = response(b"Upgrade: websocket", b"Connection: upgrade, close", status=b"426 Upgrade")
+    lines = answer_lines(head, Body(LENGTH), LENGTH, bodiless=False)
+    assert lines == [b"HTTP/1.1 426 Upgrade", b"upgrade: websocket", b"connection: upgrade"]
+
+
 CHUNKED_BODIES = {
     "whole chunks": ([b"5\r\nhello\r\n"], [b"5\r\nhello\r\n"]),
     "what is cut": ([b"5\r\nhe", b"llo\r\n"], [b"2\r\nhe\r\n", b"3\r\nllo\r\n"]),

@@ -11,7 +11,7 @@ import uvloop
 
 from proxied import Answer, Stand, post, proxied
 from tidegate_sidecar.room import CONNECTION_BYTES, Room
-from tidegate_wire.config import Do, Order, SidecarConfig
+from tidegate_wire.config import Do, Order, SidecarConfig, Timeouts
 from tidegate_wire.names import ERROR_OUTCOMES, Outcome, Refusal
 from upstream import Call, chat_reply, like_a_server
 
@@ -249,7 +249,11 @@ async def test_a_byte_now_and_then_is_no_sign_of_life(begun: bytes, bit: bytes) 
     async def script(call: Call) -> None:
         await call.gone()
 
-    async with proxied(script, speed=600, reads_bodies=False) as stand, asyncio.timeout(10):
+    patient = SidecarConfig(timeouts=Timeouts(connect_s=6000, total_s=60_000))
+    async with (
+        proxied(script, patient, speed=600, reads_bodies=False) as stand,
+        asyncio.timeout(20),
+    ):
         client = await stand.connect()
         await client.send(begun)
         sent = asyncio.create_task(_trickle(client.writer, bit))

@@ -10,8 +10,8 @@ import uvloop
 
 from proxied import RawClient, Stand, proxied
 from tidegate_sidecar.sockets import reset
-from tidegate_wire.config import SidecarConfig, Timeouts
-from tidegate_wire.names import Refusal
+from tidegate_wire.config import Do, Order, SidecarConfig, Timeouts
+from tidegate_wire.names import Outcome, Refusal
 from upstream import Call
 from websocket_server import WebSockets
 
@@ -54,7 +54,8 @@ async def test_bytes_pass_both_ways_and_an_end_ends_it() -> None:
         assert stand.proxy.in_flight == 1
         client.writer.write_eof()
         assert await client.reader.read() == b""
-        assert (await stand.settled()).arrived == 0  # it asked no model for anything
+        await stand.settled()
+        assert (stand.series.outcomes, stand.series.tokens_in) == ({Outcome.OK: 1}, 0)
         while stand.proxy.clients:
             await asyncio.sleep(0.002)
 
@@ -190,11 +191,13 @@ async def test_who_breaks_off_ends_it_for_both() -> None:
         reset(client.writer.transport)
         await stand.upstream.calls[0].over.wait()
         await stand.settled()
+        assert stand.series.outcomes == {Outcome.CANCELLED: 1}
         client = await tunnel(stand)
         reset(stand.upstream.calls[1].writer.transport)
         with pytest.raises(ConnectionResetError):
             await client.reader.read()
         await stand.settled()
+        assert stand.series.outcomes == {Outcome.CANCELLED: 1, Outcome.RESET: 1}
 
 
 async def test_silence_is_no_time_out_but_a_leaving_sidecar_waits_no_longer_than_for_a_call() -> (
@@ -218,6 +221,19 @@ async def test_silence_is_no_time_out_but_a_leaving_sidecar_waits_no_longer_than
                     await busy.send(b"x")
                     await busy.reader.readexactly(1)
             await stand.settled()
+            assert stand.series.outcomes == {Outcome.TIMEOUT: 2}
+
+
+async def test_of_the_api_it_is_a_call_that_orders_apply_to() -> None:
+    order = Order(do=Do.BLOCK, reason="BudgetExhausted", expires_at=4e9)
+    async with proxied(echo, SidecarConfig(order=order)) as stand, asyncio.timeout(10):
+        assert (await stand.ask(ASK, "GET")).status == 429
+        assert stand.stats.arrived == 0
+        client = await stand.connect()
+        await client.send(ASK.replace(b"/v1/realtime", b"/live-reload"))
+        assert await client.reader.readuntil(b"\r\n\r\n") == SWITCHED
+        client.leave()
+        assert (await stand.settled()).arrived == 0
 
 
 async def test_closing_the_proxy_closes_its_tunnels() -> None:

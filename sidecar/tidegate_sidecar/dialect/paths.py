@@ -42,10 +42,20 @@ def dialect_of(method: bytes, target: bytes) -> Dialect:
                 return dialect
         if b"/v1/messages/" in path:
             return anthropic.OTHER_CALL
-        return OTHER_CALL if b"/v1/" in path or b"/deployments/" in path else OTHER
+        return OTHER_CALL if _is_api(path) else OTHER
     if method in (b"GET", b"HEAD") and _MODELS.fullmatch(path):
         return openai.MODELS
     return OTHER
+
+
+def dialect_of_upgrade(target: bytes) -> Dialect:
+    """What a request asks for that is to go on in another protocol: of the API, a model
+    (``/v1/realtime``)."""
+    return OTHER_CALL if _is_api(_path(target)) else OTHER
+
+
+def _is_api(path: bytes) -> bool:
+    return b"/v1/" in path or b"/deployments/" in path
 
 
 def _path(target: bytes) -> bytes:
