@@ -3,7 +3,6 @@ in numbers, and within 2 ms or 5 % in time."""
 
 import asyncio
 import random
-import statistics
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,9 +21,9 @@ from observer import (
     Api,
     Books,
     Observer,
+    PacedServer,
     Timed,
     fateful_server,
-    paced_server,
     time_stream,
 )
 from proxied import RawClient, post
@@ -39,9 +38,9 @@ MODELS = ("big", "small")
 TENANTS = ("acme", "zoo", "")
 GONE_WITHIN_S = 0.1
 """A client that leaves ends its call within this."""
-TIMING_ROUNDS = 6
-"""Of which one has to hold: a loaded machine delays the observer too, and the sidecar's figures
-can only be checked while it does not. A fault of ours would show in all of them."""
+TIMING_ROUNDS = 25
+"""At most: on a busy machine the observer hears late, and its clock says nothing to a few ms. A
+fault of the sidecar's would show in all streams."""
 FAST_WAY_OUT = {"TIDEGATE_DRAIN_ACCEPT_S": "0.5", "TIDEGATE_LINGER_S": "20"}
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -348,43 +347,64 @@ async def _asked(port: int, *, stream: bool) -> RawClient:
 FIRST_S = 0.08
 GAP_S = 0.03
 TOKENS = 12
-STREAMS = 12
+STREAMS = 6
+"""In a round, three at a time."""
+ENOUGH = 4
+"""Streams of each figure that have to agree within 2 ms or 5 %."""
 
-Pairs = dict[str, list[tuple[float, float]]]
-"""By name, of each stream what the sidecar told and what the observer saw, in seconds."""
+
+@dataclass
+class Figure:
+    """One time of one stream, in seconds."""
+
+    least: float
+    """By the model server's clock: the sidecar began before it, and heard after it spoke."""
+    told: float
+    seen: float
+    """By the observer's: it asked before the sidecar began, and heard after it."""
+
+    @property
+    def agrees(self) -> bool:
+        return abs(self.told - self.seen) <= max(0.002, 0.05 * self.seen)
 
 
-def agree(pairs: list[tuple[float, float]]) -> bool:
-    """The median stream's two figures are within 2 ms or 5 %."""
-    apart = statistics.median(told - seen for told, seen in pairs)
-    return abs(apart) <= max(0.002, 0.05 * statistics.median(seen for _, seen in pairs))
+CLOCK_S = 1e-5
+"""What sums of floats and two readings of one clock may differ by."""
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("api", APIS.values(), ids=APIS)
-async def test_times_are_those_of_the_observers_clock(api: Api) -> None:
+async def test_times_are_between_the_clocks_of_server_and_observer(api: Api) -> None:
     """Each stream has a model of its own, so that the sidecar's figures of it alone are known."""
-    async with placed(paced_server(api, FIRST_S, GAP_S)) as place, asyncio.timeout(280):
-        misses = []
+    server = PacedServer(api, FIRST_S, GAP_S)
+    agreed: Counter[str] = Counter()
+    async with placed(server) as place, asyncio.timeout(280):
         for n in range(TIMING_ROUNDS):
             seen: dict[str, Timed] = {}
             for k in range(0, STREAMS, 3):
                 three = [f"round-{n}-{m}" for m in range(k, k + 3)]
                 timed = (time_stream(place.port, api, model, TOKENS) for model in three)
                 seen |= dict(zip(three, await asyncio.gather(*timed), strict=True))
-            pairs = await _told_and_seen(place, seen)
-            if all(agree(each) for each in pairs.values()):
+            for name, figure in await _figures(place, server, seen):
+                # However busy the machine, no time is left out, and none made up. Of the end alone
+                # the client may hear before the sidecar has noted it.
+                assert figure.least - CLOCK_S <= figure.told, name
+                assert name != "first token" or figure.told <= figure.seen + CLOCK_S
+                agreed[name] += figure.agrees
+            if len(agreed) == 3 and min(agreed.values()) >= ENOUGH:
                 return
-            misses.append(pairs)
-        raise AssertionError(f"told and seen, in s: {misses}")
+    raise AssertionError(f"of {TIMING_ROUNDS * STREAMS} streams no more agreed than {agreed}")
 
 
-async def _told_and_seen(place: Place, seen: dict[str, Timed]) -> Pairs:
+async def _figures(
+    place: Place, server: PacedServer, seen: dict[str, Timed]
+) -> list[tuple[str, Figure]]:
     look = await place.quiet()
     samples = await place.samples()
     rows = {series.model: series for series in look.series}
-    found: Pairs = {"first token": [], "each token": [], "whole": []}
-    for model, timed in seen.items():
+    gaps = TOKENS - 1
+    found = []
+    for model, by_observer in seen.items():
         row = rows[model]
         assert (row.ttft_count, row.outcomes) == (1, {Outcome.OK: 1})
         assert (row.tokens_in, row.tokens_out, row.tokens_estimated) == (7, TOKENS, 0)
@@ -398,7 +418,11 @@ async def _told_and_seen(place: Place, seen: dict[str, Timed]) -> Pairs:
             )
         )
         assert (first_s, whole_s) == (row.ttft_s, row.duration_s)
-        found["first token"].append((first_s, timed.first))
-        found["each token"].append((each_s, (timed.last - timed.first) / (TOKENS - 1)))
-        found["whole"].append((whole_s, timed.last))
+        by_server = server.served[model]
+        first, last = by_observer.first, by_observer.last
+        found += [
+            ("first token", Figure(by_server.first, first_s, first)),
+            ("each token", Figure((by_server.last - first) / gaps, each_s, (last - first) / gaps)),
+            ("whole", Figure(by_server.last, whole_s, last)),
+        ]
     return found

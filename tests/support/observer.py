@@ -250,7 +250,7 @@ APIS = {
 
 @dataclass
 class Timed:
-    """One stream by the observer's clock, in seconds from the last byte of its request."""
+    """One stream by a clock that is not the sidecar's, in seconds from the whole request."""
 
     first: float
     """Until the first token."""
@@ -259,11 +259,11 @@ class Timed:
 
 
 async def time_stream(port: int, api: Api, model: str, tokens: int) -> Timed:
-    """Read a stream of ``paced_server`` with a watch in hand."""
+    """Read a stream of ``PacedServer`` with a watch in hand."""
     body = json.dumps({"model": model, "stream": True, "tokens": tokens}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    began = time.perf_counter()  # before: it is sent at once, and this process may lose its turn
     writer.write(post(body, api.target))
-    began = time.perf_counter()
     first = 0.0
     seen = b""
     while b"\r\n0\r\n\r\n" not in seen[-64:]:
@@ -277,19 +277,29 @@ async def time_stream(port: int, api: Api, model: str, tokens: int) -> Timed:
     return Timed(first - began, now - began)
 
 
-def paced_server(api: Api, first_s: float, gap_s: float) -> Callable[[Call], Awaitable[None]]:
-    """A server whose first token takes so long, and each further one so long again."""
+class PacedServer:
+    """A server whose first token takes so long, and each further one so long again; with a watch
+    of its own."""
 
-    async def serve(call: Call) -> None:
-        tokens = json.loads(call.body)["tokens"]
+    def __init__(self, api: Api, first_s: float, gap_s: float) -> None:
+        self._api = api
+        self._first_s = first_s
+        self._gap_s = gap_s
+        self.served: dict[str, Timed] = {}
+        """By model, from the whole request until a byte was about to be sent."""
+
+    async def __call__(self, call: Call) -> None:
+        began = time.perf_counter()
+        asked = json.loads(call.body)
+        tokens = asked["tokens"]
         await call.begin_stream()
-        await call.chunk(api.opening)
-        await asyncio.sleep(first_s)
+        await call.chunk(self._api.opening)
+        await asyncio.sleep(self._first_s)
+        first_s = time.perf_counter() - began
         for n in range(tokens):
-            await call.chunk(api.token)
+            await call.chunk(self._api.token)
             if n + 1 < tokens:
-                await asyncio.sleep(gap_s)
-        await call.chunk(api.closing(tokens))
+                await asyncio.sleep(self._gap_s)
+        await call.chunk(self._api.closing(tokens))
+        self.served[asked["model"]] = Timed(first_s, time.perf_counter() - began)
         await call.send(b"0\r\n\r\n")
-
-    return serve
