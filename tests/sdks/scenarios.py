@@ -15,6 +15,7 @@ OPENAI: Mapping[str, str] = {
     "chat-stream-null-usage": "a stream of a server that says usage null when it is asked for it",
     "chat-stream-null-usage-asked": "the same when the client asked for it",
     "chat-stream-no-usage": "a stream that says it wants no usage",
+    "chat-stream-no-options": "a stream of a server that refuses to be asked for usage",
     "chat-stream-seams": "a stream cut into pieces that care for no event",
     "chat-stream-comments": "a stream with comments between its events",
     "chat-stream-crlf": "a stream with lines ended by CR LF",

@@ -12,6 +12,7 @@ from provider_openai import FLAKY_TRIES
 from scenarios import CLIENTS, MEANT, SENTENCES, Client
 from tidegate_wire.names import Outcome
 
+pytestmark = pytest.mark.timeout(300)  # the first test of a client is the one that runs it
 Runs = Callable[[Client], BothRuns]
 
 _PARTS = re.compile(

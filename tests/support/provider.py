@@ -11,6 +11,7 @@ import socket
 import struct
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from typing import Any, Self
 
 from aiohttp import web
@@ -45,6 +46,8 @@ class Request:
     """Read as JSON if it is; else its text."""
     asked_usage: bool = False
     """``stream_options.include_usage``, which is taken out of ``body``: a sidecar may ask too."""
+    refused: bool = False
+    """Answered with 400."""
     left: bool = False
     """Its client closed the connection before the answer was over."""
 
@@ -72,10 +75,13 @@ class Provider:
         await self._runner.cleanup()
 
     def requests(self, scenario: str) -> list[dict[str, Any]]:
-        """What came for a scenario, but for whether usage was asked for."""
+        """What came for a scenario, but for whether usage was asked for, and without what is not
+        the client's: refused for its asking, a sidecar sends the request again as it was."""
+        seen = self.seen[scenario]
         return [
             {name: value for name, value in asdict(request).items() if name != "asked_usage"}
-            for request in self.seen[scenario]
+            for request, after in zip_longest(seen, seen[1:])
+            if not (request.asked_usage and request.refused and after and not after.asked_usage)
         ]
 
     async def quiet(self) -> None:
@@ -100,6 +106,7 @@ class Provider:
             await self._until_left(seen[0])
         dialect = provider_anthropic if "anthropic-version" in http.headers else provider_openai
         reply = dialect.answer(http.method, http.path, body, len(seen))
+        request.refused = reply.status == 400
         response = web.StreamResponse(status=reply.status, headers=reply.headers)
         if reply.end is End.HANG_UP:
             _abort(http)

@@ -157,6 +157,7 @@ const SCENARIOS = {
   "chat-stream-null-usage": stream("null-usage"),
   "chat-stream-null-usage-asked": stream("null-usage", { stream_options: { include_usage: true } }),
   "chat-stream-no-usage": stream("tide", { stream_options: { include_usage: false } }),
+  "chat-stream-no-options": stream("no-options"),
   "chat-stream-seams": stream("seams"),
   "chat-stream-comments": stream("comments"),
   "chat-stream-crlf": stream("crlf"),

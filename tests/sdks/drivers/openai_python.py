@@ -190,6 +190,7 @@ SCENARIOS: dict[str, seen.Scenario] = {
         t, "null-usage", stream_options={"include_usage": True}
     ),
     "chat-stream-no-usage": lambda t: stream(t, stream_options={"include_usage": False}),
+    "chat-stream-no-options": lambda t: stream(t, "no-options"),
     "chat-stream-seams": lambda t: stream(t, "seams"),
     "chat-stream-comments": lambda t: stream(t, "comments"),
     "chat-stream-crlf": lambda t: stream(t, "crlf"),
