@@ -55,6 +55,27 @@ def each_client() -> list[Any]:
     return [pytest.param(client, id=client.name, marks=group(client)) for client in CLIENTS]
 
 
+_FAILING = ("error-", "retries-429", "retries-503", "retries-unwanted", "timeout", "cut-", "hang-")
+
+
+def failed(saw: dict[str, Any]) -> bool:
+    """What the client said last was an error."""
+    result, answers = saw.get("result"), saw["answers"]
+    raised = "error" in saw or (isinstance(result, dict) and result.get("error") is not None)
+    return raised or answers[-1]["status"] >= 400
+
+
+@pytest.mark.parametrize(("client", "scenario"), rows(meant=False) + rows(meant=True))
+def test_without_us_it_fails_where_it_is_to_fail(
+    runs_of: Runs, client: Client, scenario: str
+) -> None:
+    """Otherwise two runs could be the same in that neither did anything."""
+    unread = scenario == "error-event" and client.name == "curl"  # which reads no events
+    fails = scenario.startswith(_FAILING) or scenario == "responses-cut"
+    saw = failed(runs_of(client).direct.saw(scenario))
+    assert saw is (fails and not unread)
+
+
 @pytest.mark.parametrize(("client", "scenario"), rows(meant=False))
 def test_through_us_it_sees_what_it_sees_without(
     runs_of: Runs, client: Client, scenario: str
