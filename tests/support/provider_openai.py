@@ -76,7 +76,8 @@ def answer(method: str, path: str, body: Any, nth: int) -> Reply:
     if kind == "flaky" and nth <= FLAKY_TRIES:
         return _fault(int(status))
     if model == "no-options" and "stream_options" in body:
-        return _fault(400)
+        fault = {**FAULTS[400], "message": "Unrecognized request argument: stream_options"}
+        return json_reply({"error": {**fault, "param": "stream_options"}}, status=400)
     if ENDS.get(model) in (End.HANG_UP, End.STALL_HEAD):
         return Reply(end=ENDS[model])
     return _by_path(path, body, model)
