@@ -30,10 +30,28 @@ class Buckets:
         self.exemplified = "\n".join([*(bucket + "%s" for bucket in buckets), *ends])
 
 
+class Example:
+    """The newest observation of a bucket whose trace is known."""
+
+    __slots__ = ("_text", "_trace", "_value")
+
+    def __init__(self, value: float, trace: Trace) -> None:
+        self._value = value
+        self._trace = trace
+        self._text = ""
+
+    def text(self) -> str:
+        """As OpenMetrics tells it; made when it is first told, which most never are."""
+        if not self._text:
+            trace = self._trace
+            self._text = _EXEMPLAR % (trace.id, self._value, trace.at)
+        return self._text
+
+
 class Histogram:
     """The observations of one row of labels."""
 
-    __slots__ = ("_buckets", "_counts", "_exemplars", "_labels", "_sum")
+    __slots__ = ("_buckets", "_counts", "_examples", "_labels", "_sum")
 
     def __init__(self, buckets: Buckets, labels: str) -> None:
         """``labels`` as they are told, without braces."""
@@ -41,17 +59,17 @@ class Histogram:
         self._labels = labels.replace("%", "%%")
         self._counts = [0] * (len(buckets.bounds) + 1)
         self._sum = 0.0
-        self._exemplars: list[str] | None = None
-        """By bucket the newest one, as it is told; None before the first."""
+        self._examples: list[Example | None] | None = None
+        """By bucket; None before the first."""
 
     def observe(self, value: float, trace: Trace | None = None) -> None:
         place = bisect_left(self._buckets.bounds, value)
         self._counts[place] += 1
         self._sum += value
         if trace is not None:
-            if self._exemplars is None:
-                self._exemplars = [""] * len(self._counts)
-            self._exemplars[place] = _EXEMPLAR % (trace.id, value, trace.at)
+            if self._examples is None:
+                self._examples = [None] * len(self._counts)
+            self._examples[place] = Example(value, trace)
 
     def render(self, *, exemplars: bool) -> str:
         """The lines; empty while nothing was observed. Only OpenMetrics knows exemplars."""
@@ -60,9 +78,10 @@ class Histogram:
             return ""
         ends = (self._sum, counts[-1])
         # One format for all lines: four times as fast as one for each.
-        if not exemplars or self._exemplars is None:
+        if not exemplars or self._examples is None:
             return self._buckets.lines.replace(_LABELS, self._labels) % (*counts, *ends)
-        pairs = [part for pair in zip(counts, self._exemplars, strict=True) for part in pair]
+        texts = ["" if example is None else example.text() for example in self._examples]
+        pairs = [part for pair in zip(counts, texts, strict=True) for part in pair]
         return self._buckets.exemplified.replace(_LABELS, self._labels) % (*pairs, *ends)
 
 

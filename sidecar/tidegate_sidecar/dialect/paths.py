@@ -27,6 +27,10 @@ _ENDINGS: Final = {
 _MODELS: Final = re.compile(rb".*/v1/models(?:/.*)?")
 _DEPLOYMENT: Final = re.compile(rb"(/deployments/)([^/?]+)(?=/)")
 _SLASHES: Final = re.compile(rb"//+")
+_MEMO_TARGETS: Final = 1024
+_MEMO_TARGET_BYTES: Final = 256
+# A client asks for the same few targets all its life.
+_posts: dict[bytes, Dialect] = {}
 
 
 def dialect_of(method: bytes, target: bytes) -> Dialect:
@@ -35,17 +39,27 @@ def dialect_of(method: bytes, target: bytes) -> Dialect:
     Beside the operations that are read all POSTs to the API ask a model: servers have more ways in
     (``/v1/score``, ``/v1/images/generations``) than we know.
     """
-    path = _path(target)
     if method == b"POST":
-        for ending, dialect in _ENDINGS.items():
-            if path.endswith(ending):
-                return dialect
-        if b"/v1/messages/" in path:
-            return anthropic.OTHER_CALL
-        return OTHER_CALL if _is_api(path) else OTHER
-    if method in (b"GET", b"HEAD") and _MODELS.fullmatch(path):
+        dialect = _posts.get(target)
+        if dialect is None:
+            dialect = _post(_path(target))
+            if len(target) <= _MEMO_TARGET_BYTES:
+                if len(_posts) >= _MEMO_TARGETS:
+                    _posts.clear()
+                _posts[target] = dialect
+        return dialect
+    if method in (b"GET", b"HEAD") and _MODELS.fullmatch(_path(target)):
         return openai.MODELS
     return OTHER
+
+
+def _post(path: bytes) -> Dialect:
+    for ending, dialect in _ENDINGS.items():
+        if path.endswith(ending):
+            return dialect
+    if b"/v1/messages/" in path:
+        return anthropic.OTHER_CALL
+    return OTHER_CALL if _is_api(path) else OTHER
 
 
 def dialect_of_upgrade(target: bytes) -> Dialect:
