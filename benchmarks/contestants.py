@@ -120,6 +120,8 @@ class Envoy(Contestant):
 class LiteLLM(Contestant):
     name = "LiteLLM"
     loads = frozenset((REQUEST.name,))
+    env = MappingProxyType({"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"})
+    """Nothing leaves this machine."""
 
     def __init__(self, folder: Path) -> None:
         """``folder``: an environment of its own, from ``locks/litellm.txt``."""

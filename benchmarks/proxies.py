@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             report.machine(load_average, os.cpu_count() or 1),
             {each.name: each.version() for each in present},
         )
-        told |= _metrics_stall(options) | _streams() | {"missing": missing}
+        told |= _metrics_stall() | _streams() | {"missing": missing}
     except BenchError as error:
         print(f"benchmarks.proxies: {error}", file=sys.stderr)
         return 1
