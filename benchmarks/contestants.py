@@ -120,8 +120,13 @@ class Envoy(Contestant):
 class LiteLLM(Contestant):
     name = "LiteLLM"
     loads = frozenset((REQUEST.name,))
-    env = MappingProxyType({"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"})
-    """Nothing leaves this machine."""
+    env = MappingProxyType(
+        {
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # nothing leaves this machine
+            "LITELLM_TELEMETRY": "False",
+            "LITELLM_MASTER_KEY": "sk-test-1234567890",  # what the load generator sends
+        }
+    )
 
     def __init__(self, folder: Path) -> None:
         """``folder``: an environment of its own, from ``locks/litellm.txt``."""
