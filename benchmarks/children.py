@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-READY_WITHIN_S = 90.0
-"""LiteLLM takes 20 s to come up, more on a busy machine."""
+READY_WITHIN_S = 240.0
+"""LiteLLM takes 40 s to come up, and more on its one core of a busy machine."""
 _ASKS_USAGE = r"\"stream_options\":{\"include_usage\":true},"
 """In ``lg.c``, as C spells it: what a client sends that wants the usage chunk."""
 

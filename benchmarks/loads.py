@@ -36,13 +36,15 @@ class Load:
 
 
 def _requests(size: str, prompt: int) -> Load:
-    words = ("conns=64", "stream=0", f"prompt={prompt}")
+    conns = 16 if prompt > 50_000 else 64  # so that the first of them are done early in a burst
+    words = (f"conns={conns}", "stream=0", f"prompt={prompt}")
     return Load(name=f"request_{size}", says=f"request, {size.upper()} prompt", words=words)
 
 
 def _streams(size: str, prompt: int) -> Load:
     # Sixteen chunks as fast as they come: the price of a stream's beginning and end.
-    words = ("conns=64", "stream=1", f"prompt={prompt}", "n=16", "iv=0")
+    conns = 16 if prompt > 50_000 else 64
+    words = (f"conns={conns}", "stream=1", f"prompt={prompt}", "n=16", "iv=0")
     return Load(name=f"stream_{size}", says=f"short stream, {size.upper()} prompt", words=words)
 
 

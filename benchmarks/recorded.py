@@ -17,6 +17,11 @@ def read() -> dict[str, float]:
     return told
 
 
+def write(found: Mapping[str, float | None]) -> None:
+    """Record these from now on: the same ratios, which were all measured."""
+    FILE.write_text(json.dumps({key: found[key] for key in read()}, indent=2) + "\n")
+
+
 def worse(found: Mapping[str, float | None], before: Mapping[str, float]) -> list[str]:
     """A line for each recorded ratio that was not found, or found more than the slack above."""
     lines = []
