@@ -133,7 +133,7 @@ def _short(
     return 1 if worse else 0
 
 
-def _metrics_stall(options: argparse.Namespace) -> dict[str, Any]:
+def _metrics_stall() -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.metrics_stall"],
         cwd=ROOT,
