@@ -13,7 +13,8 @@ import pytest_asyncio
 
 from sidecar_process import SidecarProcess
 from websocket_server import WebSockets
-from wire_corpus import CORPUS, DONE, SSE, STOP, STREAM, TOKEN, USAGE, Case, chat, chunked
+from wire_calls import CORPUS, DONE, STOP, STREAM, TOKEN, USAGE, chat
+from wire_corpus import SSE, Case, chunked
 from wire_play import Heard, Message, Pause, Server, ask, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
