@@ -12,7 +12,7 @@ from provider_openai import FLAKY_TRIES
 from scenarios import CLIENTS, MEANT, SENTENCES, Client
 from tidegate_wire.names import Outcome
 
-pytestmark = pytest.mark.timeout(300)  # the first test of a client is the one that runs it
+pytestmark = pytest.mark.timeout(600)  # the first test is the one that runs all clients
 Runs = Callable[[Client], BothRuns]
 
 _PARTS = re.compile(
@@ -38,13 +38,9 @@ def outcome_of(model: str, tried: int) -> Outcome:
     return _FATES.get(model, Outcome.OK)
 
 
-def group(client: Client) -> pytest.MarkDecorator:
-    return pytest.mark.xdist_group(client.name)
-
-
 def rows(meant: bool) -> list[Any]:
     return [
-        pytest.param(client, name, id=f"{client.name}: {SENTENCES[name]}", marks=group(client))
+        pytest.param(client, name, id=f"{client.name}: {SENTENCES[name]}")
         for client in CLIENTS
         for name in client.scenarios
         if (name in MEANT) is meant
@@ -52,7 +48,7 @@ def rows(meant: bool) -> list[Any]:
 
 
 def each_client() -> list[Any]:
-    return [pytest.param(client, id=client.name, marks=group(client)) for client in CLIENTS]
+    return [pytest.param(client, id=client.name) for client in CLIENTS]
 
 
 _FAILING = ("error-", "retries-429", "retries-503", "retries-unwanted", "timeout", "cut-", "hang-")
