@@ -133,14 +133,16 @@ class ClientConnection:
     def pause_writing(self) -> None:
         self.stalled = True
         self.recount()
-        if self._exchange is not None and self._exchange.connection is not None:
-            self._exchange.connection.pause()
+        exchange = self._exchange
+        if exchange is not None and exchange.connection is not None:
+            exchange.connection.pause(exchange)
 
     def resume_writing(self) -> None:
         self.stalled = False
         self.recount()
-        if self._exchange is not None and self._exchange.connection is not None:
-            self._exchange.connection.resume()
+        exchange = self._exchange
+        if exchange is not None and exchange.connection is not None:
+            exchange.connection.resume(exchange)
 
     def data_received(self, data: bytes) -> None:
         self._moved = True

@@ -188,7 +188,7 @@ class UpstreamConnection:
         for part in exchange.wire:
             transport.write(part)
         if exchange.client.stalled:
-            self.pause()
+            self.pause(exchange)
         if not exchange.received:
             exchange.wire = []
             if not self.stalled:
@@ -199,14 +199,20 @@ class UpstreamConnection:
         if self._transport is not None:
             self._transport.write(data)
 
-    def pause(self) -> None:
-        """Stop reading: the client does not keep up."""
-        if not self._paused and self._transport is not None and self.usable:
+    def pause(self, exchange: "Exchange") -> None:
+        """Stop reading the exchange's answer: its client does not keep up. Once the answer is
+        over, that is no matter of this connection any more: others may be served on it."""
+        mine = self._exchange is exchange and not self._paused
+        if mine and self._transport is not None and self.usable:
             self._paused = True
             self._transport.pause_reading()
 
-    def resume(self) -> None:
+    def resume(self, exchange: "Exchange") -> None:
         """Read on."""
+        if self._exchange is exchange:
+            self._read_on()
+
+    def _read_on(self) -> None:
         if self._paused and self._transport is not None and self.usable:
             self._paused = False
             self._transport.resume_reading()
@@ -340,7 +346,7 @@ class UpstreamConnection:
         if not exchange.received or transport is None or transport.get_write_buffer_size():
             self.abort()  # what it was still to be told is of no use any more
         elif head is not None and head.keep_alive and self.usable and not body.rest:
-            self.resume()  # a paused one would not hear the server close
+            self._read_on()  # a paused one would not hear the server close
             self.upstream.keep(self)
         else:
             self.close()

@@ -813,6 +813,31 @@ async def test_a_reader_that_stalls_stalls_the_server_and_not_our_memory() -> No
         assert stand.series.outcomes == {Outcome.OK: 1}
 
 
+async def test_a_reader_that_stalls_at_the_very_end_stalls_nobody_after_it() -> None:
+    """Its answer is read in one piece and then written: by that time the connection on which it
+    came is free, and soon another's."""
+
+    async def script(call: Call) -> None:
+        await call.answer(b"x" * 50_000)
+
+    async with proxied(script) as stand, asyncio.timeout(10):
+        loop = asyncio.get_running_loop()
+        door = socket.create_server(("127.0.0.1", 0))
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least that the kernel has
+        server = await loop.create_server(stand.proxy.client, sock=door)
+        slow = socket.socket()
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        slow.setblocking(False)
+        await loop.sock_connect(slow, door.getsockname())
+        await loop.sock_sendall(slow, post(PLAIN))
+        while not any(client.stalled for client in stand.proxy.clients):
+            await asyncio.sleep(0.005)
+        assert (await stand.ask(post(PLAIN))).whole
+        assert stand.upstream.connections == 1, "it was free, and used again"
+        slow.close()
+        server.close()
+
+
 async def test_draining_finishes_answers_and_tells_each_connection_that_it_ends() -> None:
     release = asyncio.Event()
 
