@@ -414,10 +414,11 @@ class ClientConnection:
         reading = self._body is not None or not self._reader.empty or bool(self._pending)
         return self._exchange is None and not reading and not self._refused
 
-    @property
-    def spare(self) -> bool:
-        """Idle, and not one whose client has only just come and is about to ask."""
-        return self.idle and (self._served or not self._moved)
+    def spare(self, now: float) -> bool:
+        """Idle, and not one whose client has come and is about to ask: closed then, a connection
+        leaves its client with an error, and not with a reason to try again."""
+        about_to_ask = self._moved or now - self._moved_at < REQUEST_IDLE_S
+        return self.idle and (self._served or not about_to_ask)
 
     @property
     def used_at(self) -> float:

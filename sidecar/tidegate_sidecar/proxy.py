@@ -171,7 +171,8 @@ class Proxy:
 
     def _close_idle(self, count: int) -> None:
         """Close so many clients' connections that have no request, longest unused first."""
-        spare = (client for client in self.clients if client.spare)
+        now = self.clock.monotonic()
+        spare = (client for client in self.clients if client.spare(now))
         for client in nsmallest(count, spare, key=lambda each: each.used_at):
             client.close()
 

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from proxied import Answer, Stand, post, proxied
-from tidegate_sidecar.room import CONNECTION_BYTES, Room
+from tidegate_sidecar.room import CONNECTION_BYTES, Room, Scarce
 from tidegate_wire.config import Do, Order, SidecarConfig, Timeouts
 from tidegate_wire.names import ERROR_OUTCOMES, Outcome, Refusal
 from upstream import Call, chat_reply, like_a_server
@@ -294,11 +294,25 @@ async def test_many_requests_on_one_connection_are_not_one_slow_one() -> None:
 # --- idle connections ----------------------------------------------------------------------------
 
 
+async def test_who_has_come_and_not_yet_asked_is_not_closed_to_make_room() -> None:
+    async with proxied(like_a_server) as stand, asyncio.timeout(10):
+        used, fresh = await stand.connect(), await stand.connect()
+        await used.send(post(PLAIN))
+        assert (await used.answer()).status == 200
+        while any(client.used_at > 1e9 for client in stand.proxy.clients):
+            await asyncio.sleep(0.01)  # until a sweep has seen that neither is in use
+        stand.proxy.short_of(Scarce.MEMORY)
+        assert await used.closed()
+        await fresh.send(post(PLAIN))
+        assert (await fresh.answer()).status == 200
+
+
 async def test_of_too_many_idle_connections_those_unused_for_longest_are_closed() -> None:
     async with proxied(like_a_server, speed=60) as stand, asyncio.timeout(10):
         clients = [await stand.connect() for _ in range(5)]
-        while any(client.used_at > 1e9 for client in stand.proxy.clients):
-            await asyncio.sleep(0.01)  # until a sweep has seen that none was used
+        now = stand.proxy.clock.monotonic
+        while not all(client.spare(now()) for client in stand.proxy.clients):
+            await asyncio.sleep(0.01)  # who has never asked has a minute to do so
         for client in clients[2:]:
             await client.send(post(PLAIN))
             assert (await client.answer()).status == 200
