@@ -57,10 +57,12 @@ class Sidecar(Contestant):
         self.path = path
         self._build = build
         self._config = config
-        env = {"TIDEGATE_DRAIN_ACCEPT_S": "0"}
-        if build == "compiled":
-            env["PYTHONPATH"] = str(COMPILED_FOLDER)
-        self.env: Mapping[str, str] = MappingProxyType(env)
+        folder = (
+            str(COMPILED_FOLDER) if build == "compiled" else ""
+        )  # whatever we run on ourselves
+        self.env: Mapping[str, str] = MappingProxyType(
+            {"TIDEGATE_DRAIN_ACCEPT_S": "0", "PYTHONPATH": folder}
+        )
 
     def command(self, folder: Path, port: int, upstream_port: int) -> list[str]:
         (folder / "config.json").write_bytes(self._config.to_json())
