@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.children import Tools, child, free_port
 from benchmarks.contestants import MODEL, Contestant, child_env
 from benchmarks.cputime import tree_pss_mb
-from benchmarks.loads import DIRECT, Burst, Load, Target, burst
+from benchmarks.loads import DIRECT, Burst, Load, Target, burst, warm_up
 
 
 @dataclass(slots=True)
@@ -48,6 +48,8 @@ def run(
         )
         targets = [_started(stack, each, folder, port) for each in contestants]
         outcome.idle_mb = {t.name: tree_pss_mb(t.pid) for t in targets if t.pid is not None}
+        for target in targets:
+            warm_up(tools, target)
         direct = Target(name=DIRECT, port=port, pid=None, model=MODEL)
         asked = {each.name: each.loads for each in contestants}
         for number in range(1, rounds + 1):

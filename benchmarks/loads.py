@@ -15,6 +15,7 @@ from benchmarks.children import BenchError, Tools, pin
 from benchmarks.cputime import machine_busy_s, tree_cpu_s
 
 WARM_S = 0.3
+WARM_UPS = 30
 DIRECT = "direct"
 """In the place of a proxy's name: the server without one in front of it."""
 
@@ -150,6 +151,17 @@ def burst(
         timed_us=_timed_us(told, load),
         foreign_cpu=max(0.0, machine_busy_s() - busy - known) / offered,
     )
+
+
+def warm_up(tools: Tools, target: Target) -> None:
+    """Have a proxy answer something before it is measured: LiteLLM takes seconds for its first.
+
+    Raises ``BenchError`` if it answers nothing.
+    """
+    for _ in range(WARM_UPS):
+        if _generate(tools, target, REQUEST, 1.0)[0]["ok"]:
+            return
+    raise BenchError(f"{target.name} answered nothing in {WARM_UPS} s")
 
 
 def _cpu_s(pid: int | None) -> float:
