@@ -76,6 +76,7 @@ def _started(stack: ExitStack, contestant: Contestant, folder: Path, server_port
         model=contestant.model,
         path=contestant.path,
         headers=contestant.headers,
+        least_s=contestant.least_s,
     )
 
 

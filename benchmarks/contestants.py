@@ -50,6 +50,8 @@ class Contestant(ABC):
     env: Mapping[str, str] = MappingProxyType({})
     loads: frozenset[str] | None = None
     """Names of the loads that it is asked; None: all."""
+    least_s: float = 0.0
+    """The shortest burst that says anything of it."""
     headers: str = "x-tenant: acme\r\n"
     """Header lines of its requests, beside what all clients send, as HTTP writes them."""
     path: str = "/v1/chat/completions"
@@ -120,6 +122,7 @@ class Envoy(Contestant):
 class LiteLLM(Contestant):
     name = "LiteLLM"
     loads = frozenset((REQUEST.name,))
+    least_s = 5.0  # 64 requests at once take it a second
     env = MappingProxyType(
         {
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # nothing leaves this machine

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from benchmarks.children import BenchError, Tools, pin
@@ -107,6 +107,8 @@ class Target:
     path: str = "/v1/chat/completions"
     headers: str = ""
     """More header lines of each request, as HTTP writes them."""
+    least_s: float = 0.0
+    """A burst takes no shorter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +133,7 @@ def burst(
     """Run one. Raises ``BenchError`` if a request of it failed."""
     began, busy, cpu = time.monotonic(), machine_busy_s(), _cpu_s(target.pid)
     server = tree_cpu_s(server_pid)
-    told, generator_s = _generate(tools, target, load, seconds)
+    told, generator_s = _generate(tools, target, load, max(seconds, target.least_s))
     proxy_s = _cpu_s(target.pid) - cpu
     known = proxy_s + tree_cpu_s(server_pid) - server + generator_s
     offered = (time.monotonic() - began) * (os.cpu_count() or 1)
@@ -158,8 +160,9 @@ def warm_up(tools: Tools, target: Target) -> None:
 
     Raises ``BenchError`` if it answers nothing.
     """
+    one_by_one = replace(REQUEST, words=("conns=1", "stream=0", "prompt=1000"))
     for _ in range(WARM_UPS):
-        if _generate(tools, target, REQUEST, 1.0)[0]["ok"]:
+        if _generate(tools, target, one_by_one, 1.0)[0]["ok"]:
             return
     raise BenchError(f"{target.name} answered nothing in {WARM_UPS} s")
 
