@@ -1,6 +1,7 @@
 """The data path on loopback before a scripted model server, and a client that looks at bytes."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -170,3 +171,10 @@ async def proxied(
 def post(body: bytes, target: str = "/v1/chat/completions", more: str = "") -> bytes:
     head = f"POST {target} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{more}"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def refused_with(answer: Answer) -> tuple[int, str, str]:
+    """Status, type and code of an error in OpenAI's shape."""
+    error = json.loads(answer.body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return answer.status, error["type"], error["code"]

@@ -150,6 +150,9 @@ async def serving(
         upstream.close_connections()
 
 
+TOKEN = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
+
+
 def event(value: object) -> bytes:
     return b"data: " + json.dumps(value).encode() + b"\n\n"
 
@@ -221,3 +224,15 @@ async def like_a_server(call: Call) -> None:
         await call.stream(chat_stream(3, usage=wants, null_usage=wants), chunk=90, cut=37)
     else:
         await call.answer(chat_reply())
+
+
+async def hang(call: Call) -> None:
+    """Never answers."""
+    await call.gone()
+
+
+async def stall(call: Call) -> None:
+    """Says one token of a stream, and nothing more."""
+    await call.begin_stream()
+    await call.chunk(TOKEN)
+    await call.gone()

@@ -1,7 +1,6 @@
 """A request's body that nobody has to read goes on as it comes, as fast as it is taken."""
 
 import asyncio
-import inspect
 import json
 import socket
 from collections.abc import Awaitable, Callable
@@ -10,6 +9,7 @@ from contextlib import closing
 import pytest
 import uvloop
 
+from production_loop import Story, name_of, stories
 from proxied import RawClient, Stand, post, proxied
 from tidegate_sidecar.client import LINGER_REAL_S
 from tidegate_sidecar.exchange import Exchange
@@ -417,16 +417,6 @@ async def test_a_client_that_stops_in_the_middle_of_a_body_is_let_go() -> None:
         assert stand.series.outcomes == {Outcome.CLIENT_ERROR: 1}
 
 
-@pytest.mark.parametrize(
-    "test",
-    [
-        test
-        for name, test in list(globals().items())
-        if inspect.iscoroutinefunction(test)
-        and name.startswith("test_")
-        and not inspect.signature(test).parameters
-    ],
-    ids=lambda test: test.__name__.removeprefix("test_"),
-)
-def test_it_is_the_same_on_the_event_loop_of_production(test: object) -> None:
-    uvloop.run(test())  # type: ignore[operator]
+@pytest.mark.parametrize("story", stories(globals()), ids=name_of)
+def test_it_is_the_same_on_the_event_loop_of_production(story: Story) -> None:
+    uvloop.run(story())

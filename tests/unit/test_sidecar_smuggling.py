@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from asked import PLAIN
 from bad_messages import BAD_CHUNKS, BAD_REQUESTS, GET, POST
 from proxied import Answer, Stand, post, proxied
 from tidegate_wire.names import Outcome, Refusal
@@ -13,7 +14,6 @@ from upstream import Call
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 GOOD = GET + b"\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
-PLAIN = b'{"model":"big","messages":[]}'
 
 ATTEMPTS = BAD_REQUESTS | {
     name: (status, CHUNKED + data) for name, (status, data) in BAD_CHUNKS.items()

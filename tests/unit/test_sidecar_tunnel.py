@@ -1,13 +1,13 @@
 """What switches protocols is a tunnel from there on; what does not is an answer like any other."""
 
 import asyncio
-import inspect
 import json
 
 import aiohttp
 import pytest
 import uvloop
 
+from production_loop import Story, name_of, stories
 from proxied import RawClient, Stand, proxied
 from tidegate_sidecar.sockets import reset
 from tidegate_wire.config import Do, Order, SidecarConfig, Timeouts
@@ -266,16 +266,6 @@ async def test_a_real_websocket_works_through_it() -> None:
         await stand.settled()
 
 
-@pytest.mark.parametrize(
-    "test",
-    [
-        test
-        for name, test in list(globals().items())
-        if inspect.iscoroutinefunction(test)
-        and name.startswith("test_")
-        and not inspect.signature(test).parameters
-    ],
-    ids=lambda test: test.__name__.removeprefix("test_"),
-)
-def test_it_is_the_same_on_the_event_loop_of_production(test: object) -> None:
-    uvloop.run(test())  # type: ignore[operator]
+@pytest.mark.parametrize("story", stories(globals()), ids=name_of)
+def test_it_is_the_same_on_the_event_loop_of_production(story: Story) -> None:
+    uvloop.run(story())

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
+from asked import STREAM
 from proxied import post, proxied
 from tidegate_sidecar.unasked import PATIENCE, Unasked
 from tidegate_wire.config import Do, Model, Order, SidecarConfig
 from tidegate_wire.names import Outcome
 from upstream import Call, chat_stream
 
-STREAM = b'{"model":"big","stream":true}'
 REFUSED = b'{"object":"error","message":"Extra inputs are not permitted: stream_options"}'
 STREAMED = chat_stream(3, usage=False)
 
