@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import many_streams, picture, recorded, report
+from benchmarks import interpreter, many_streams, picture, recorded, report
 from benchmarks.bench import Outcome, run
 from benchmarks.children import BenchError, Tools
 from benchmarks.contestants import Contestant, Envoy, LiteLLM, MissingError, Nginx, child_env
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 180)
     load_average = os.getloadavg()[0]
+    _tell_python(console, interpreter.this_one())
     try:
         present, missing = _present(_contestants(options), console)
         tools = Tools(options.bench, OWN)
@@ -94,6 +95,16 @@ def _code(missing: dict[str, str], options: argparse.Namespace) -> int:
     return 1 if missing and not options.allow_missing else 0
 
 
+def _tell_python(console: Console, python: interpreter.Interpreter) -> None:
+    console.print(python.described(), highlight=False)
+    if not python.optimised:
+        console.print(
+            "FIGURES OF THE SIDECAR ARE TOO HIGH: this Python was built without profiles, and "
+            "Debian's and those of the Python images with them; BENCH_PYTHON names another",
+            style="bold red",
+        )
+
+
 def _teller(console: Console) -> Callable[[str], None]:
     return lambda text: console.print(text, style="dim")
 
@@ -116,21 +127,20 @@ def _short(
 ) -> int:
     """CPU ratios beside the recorded ones; asked once more where one is too high, since another
     process can have been in the way."""
-    worse: list[str] = []
     for _ in range(2):
         outcome = run(tools, present, SHORT, rounds=3, seconds=0.8, tell=_teller(console))
         console.print(report.cpu_table(outcome, [each.name for each in present]))
         found = report.ratios(outcome)
         if options.record:
             recorded.write(found)
-        worse = recorded.worse(found, recorded.read())
-        if not worse:
+        compared = recorded.compared(found, recorded.read())
+        for each in compared:
+            console.print(each.told(), style=None if each.good else "bold red", highlight=False)
+        if all(each.good for each in compared):
             break
-    for line in worse:
-        console.print(line, style="bold red")
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
-    return 1 if worse else 0
+    return 0 if all(each.good for each in compared) else 1
 
 
 def _metrics_stall() -> dict[str, Any]:

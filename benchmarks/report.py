@@ -15,6 +15,7 @@ from benchmarks.bench import Outcome
 from benchmarks.contestants import Envoy, LiteLLM, Nginx
 from benchmarks.cputime import cpu_model
 from benchmarks.figures import Spread
+from benchmarks.interpreter import this_one
 from benchmarks.loads import (
     CHUNK,
     CHUNK_15K,
@@ -81,7 +82,12 @@ def as_values(
 
 
 def machine(load_average: float, cores: int) -> dict[str, Any]:
-    return {"cpu": cpu_model(), "cores": cores, "load_average_before": round(load_average, 2)}
+    return {
+        "cpu": cpu_model(),
+        "cores": cores,
+        "load_average_before": round(load_average, 2),
+        "python": this_one().described(),
+    }
 
 
 def _foreign(outcome: Outcome) -> dict[str, float]:

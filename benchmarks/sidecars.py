@@ -15,8 +15,8 @@ from benchmarks.contestants import MODEL, Contestant, MissingError, first_line
 from benchmarks.loads import CHUNK, REQUEST
 from tidegate_wire.config import Do, Model, Order, SidecarConfig
 
-ROOT = Path(__file__).parents[1]
-COMPILED_FOLDER = ROOT / "build" / "compiled"
+COMPILED_FOLDER = Path(sys.prefix) / "compiled"
+"""Where ``scripts/compiled`` puts what it made for the Python that runs this."""
 TENANT_HEADER = "x-tenant"
 TENANT = f"{TENANT_HEADER}: acme\r\n"
 TRACE = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"

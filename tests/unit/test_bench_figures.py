@@ -67,26 +67,37 @@ def test_a_difference_is_taken_inside_a_round_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "good", "said"),
     [
-        pytest.param({"r": 0.5}, [], id="as before is well"),
-        pytest.param({"r": 0.64}, [], id="within the slack is well"),
+        pytest.param(0.5, True, "r = 0.50, at most 0.65 (30 % above 0.5)", id="as before is well"),
         pytest.param(
-            {"r": 0.66},
-            ["r must be at most 0.65 (30 % above 0.5), was: 0.66"],
+            0.64, True, "r = 0.64, at most 0.65 (30 % above 0.5)", id="within the slack is well"
+        ),
+        pytest.param(
+            0.66,
+            False,
+            "r must be at most 0.65 (30 % above 0.5), was: 0.66",
             id="above the slack is told",
         ),
         pytest.param(
-            {"r": None},
-            ["r must be measured to be compared; it was not"],
+            None,
+            False,
+            "r must be measured to be compared; it was not",
             id="not measured is told, never taken for well",
         ),
     ],
 )
-def test_a_ratio_is_held_to_the_recorded_one(
-    found: dict[str, float | None], said: list[str]
-) -> None:
-    assert recorded.worse(found, {"r": 0.5}) == said
+def test_a_ratio_is_held_to_the_recorded_one(found: float | None, good: bool, said: str) -> None:
+    [compared] = recorded.compared({"r": found}, {"r": 0.5})
+    assert (compared.good, compared.told()) == (good, said)
+
+
+def test_each_recorded_ratio_is_told_beside_its_bound_also_where_all_is_well() -> None:
+    told = [each.told() for each in recorded.compared({"a": 1.0, "b": 9.0}, {"a": 1.0, "b": 1.0})]
+    assert told == [
+        "a = 1.00, at most 1.30 (30 % above 1.0)",
+        "b must be at most 1.30 (30 % above 1.0), was: 9.00",
+    ]
 
 
 def test_what_is_recorded_is_what_the_short_form_measures() -> None:
