@@ -17,11 +17,11 @@ import uvloop
 
 from tidegate_sidecar.admin import Doors, open_doors
 from tidegate_sidecar.dialect.shape import Operation
+from tidegate_sidecar.dialect.usage import Usage
 from tidegate_sidecar.exposition import exposition
 from tidegate_sidecar.leave import Leaving, Told
-from tidegate_sidecar.meter import Meter, Tokens
+from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.settings import Address
-from tidegate_sidecar.trace import Trace
 from tidegate_wire.clock import Clock
 from tidegate_wire.names import ConfigState, Outcome
 from tidegate_wire.stats import SidecarStats
@@ -91,10 +91,18 @@ class Longest:
 
 def _stream(meter: Meter, model: str) -> None:
     """A stream of this model with all that is ever observed of one, a trace included."""
-    tokens = Tokens(1000, 200, cached_input=500, cost=0.01)
-    trace = Trace("4bf92f3577b34da6a3ce929d0e0e4736", 1.7e9)
-    series = meter.arrived(model, "acme")
-    meter.ended(series, Operation.CHAT, Outcome.OK, 3.0, ttft_s=0.2, tokens=tokens, trace=trace)
+    usage = Usage(1000, 200, cached_input=500)
+    meter.ended(
+        meter.arrived(model, "acme"),
+        Operation.CHAT,
+        Outcome.OK,
+        3.0,
+        ttft_s=0.2,
+        usage=usage,
+        cost=0.01,
+        traceparent=b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        at=1.7e9,
+    )
 
 
 def _doors(meter: Meter) -> Doors:

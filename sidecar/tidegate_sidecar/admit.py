@@ -55,10 +55,10 @@ _STRICTNESS: Final = {Do.SWITCH: 1, Do.BLOCK: 2}
 
 def order_in_force(config: SidecarConfig, tenant: str, now: float) -> Order | None:
     """The stricter of the tenant's order and everyone's; of two alike the tenant's own."""
-    if config.order is None and not config.tenant_orders:
+    own, general = config.tenant_orders.get(tenant), config.order
+    if own is None and general is None:
         return None
-    own = _live(config.tenant_orders.get(tenant), now)
-    general = _live(config.order, now)
+    own, general = _live(own, now), _live(general, now)
     if own is None or general is None:
         return own or general
     return general if _STRICTNESS[general.do] > _STRICTNESS[own.do] else own

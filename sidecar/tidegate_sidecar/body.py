@@ -185,7 +185,7 @@ def request_body(head: RequestHead) -> Body:
     """How a request's body is framed."""
     if head.chunked:
         return Body(CHUNKED)
-    return Body(LENGTH, max(head.content_length, 0))
+    return Body(LENGTH, head.content_length if head.content_length > 0 else 0)
 
 
 def response_body(head: ResponseHead, method: bytes) -> Body:

@@ -28,7 +28,6 @@ from tidegate_sidecar.onward import (
 from tidegate_sidecar.overdue import overdue
 from tidegate_sidecar.room import Scarce
 from tidegate_sidecar.tenant import tenant_of
-from tidegate_sidecar.trace import sampled_trace
 from tidegate_sidecar.tunnel import Tunnel
 from tidegate_sidecar.unasked import REFUSALS, HeldAnswer
 from tidegate_wire.names import Outcome, Refusal
@@ -151,7 +150,9 @@ class Exchange:
             tenant = tenant_of(proxy.config, request)
             named = "" if self._call is None else self._call.model
             asked = model_in_path(request.target) or named
-            verdict = admit(proxy.config, tenant, asked, proxy.clock.now(), proxy.turn)
+            verdict = admit(
+                proxy.config, tenant, asked, proxy.clock.unix(self._started), proxy.turn
+            )
             if isinstance(verdict, Blocked):
                 proxy.meter.blocked(verdict.model, tenant, verdict.code)
                 self._refuse(verdict)
@@ -283,9 +284,10 @@ class Exchange:
         upstream = self._upstream
         if upstream is not None and head.status == 200 and (self._take_usage or self._again):
             upstream.unasked.answered(self._route.model, plain=self._again)
-        event_stream = head.content_type.startswith(b"text/event-stream")
-        self._measurement.answered(head.status, event_stream, head.encoded, self._take_usage)
-        if not self._measurement.reads_stream:
+        event_stream = head.content_type[:17].lower() == b"text/event-stream"
+        if not self._measurement.answered(
+            head.status, event_stream, head.encoded, self._take_usage
+        ):
             self._waits_for_first = False
         bodiless = self.request.method == b"HEAD" or head.status in (204, 304)
         if not bodiless and (body.mode != LENGTH or self._measurement.filter is not None):
@@ -481,13 +483,13 @@ class Exchange:
     def _settle(self, outcome: Outcome) -> None:
         self.over = True
         self._proxy.live.discard(self)
-        duration_s = self._proxy.clock.monotonic() - self._started
+        clock = self._proxy.clock
+        ended = clock.monotonic()
         first_at = self._first_at
         ttft_s = None if first_at is None else first_at - self._started
-        trace = None
-        if self.request.traceparent:
-            trace = sampled_trace(self.request.traceparent, self._proxy.clock.now())
-        self._measurement.close(outcome, duration_s, ttft_s, trace)
+        self._measurement.close(
+            outcome, ended - self._started, ttft_s, self.request.traceparent, clock.unix(ended)
+        )
 
 
 def _told_by(status: int) -> Outcome | None:

@@ -9,21 +9,22 @@ size that is not plain hexadecimal (``body``). Any cut of the bytes reads as the
 import re
 from typing import Final
 
-# What a header line is to a proxy. The first two travel on as they came.
-FORWARD: Final = 0
-SECRET: Final = 1
+# What a header line is to a proxy. ``Head.read`` goes by the order: the first ends here, the next
+# two travel on, the next eight do so and are noted, the last are noted and end here.
+HOP: Final = 0
+FORWARD: Final = 1
+SECRET: Final = 2
 """Travels on, but is never kept in the memo of lines."""
-HOP: Final = 2
 CONTENT_LENGTH: Final = 3
-TRANSFER_ENCODING: Final = 4
-CONNECTION: Final = 5
-EXPECT: Final = 6
-CONTENT_TYPE: Final = 7
-HOST: Final = 8
-CONTENT_ENCODING: Final = 9
-ACCEPT_ENCODING: Final = 10
-TRACEPARENT: Final = 11
-TRAILER: Final = 12
+CONTENT_TYPE: Final = 4
+HOST: Final = 5
+TRACEPARENT: Final = 6
+ACCEPT_ENCODING: Final = 7
+CONTENT_ENCODING: Final = 8
+EXPECT: Final = 9
+TRAILER: Final = 10
+CONNECTION: Final = 11
+TRANSFER_ENCODING: Final = 12
 TE: Final = 13
 UPGRADE: Final = 14
 
@@ -105,24 +106,25 @@ class Header:
 # takes.
 _checked: dict[bytes, Header] = {}
 _names: dict[bytes, Header] = {}
+_request_lines: dict[bytes, tuple[bytes, bytes, bool]] = {}
 _status_lines: dict[bytes, tuple[int, bool]] = {}
 
 
 def check_line(line: bytes) -> Header:
     """Read one header line strictly."""
-    colon = line.find(b":")
-    raw = line[:colon] if colon > 0 else b""
-    known = _names.get(raw)
+    name, colon, value = line.partition(b":")
+    known = _names.get(name) if colon else None
     if known is None:
-        known = _check_name(raw)
+        known = _check_name(name if colon else b"")
     if line.translate(None, _TEXT):
         raise BadMessageError(400, "header value must not hold control characters")
-    header = Header(known.kind, known.name, line[colon + 1 :].strip(b" \t"))
-    if header.kind == HOST:
+    kind = known.kind
+    header = Header(kind, known.name, value.strip(b" \t"))
+    if kind == HOST:
         _check_host(header.value)
     # Lengths and traces differ from message to message and secrets should not outlive theirs: none
     # is worth keeping.
-    if header.kind not in (CONTENT_LENGTH, SECRET, TRACEPARENT) and len(line) <= _MEMO_LINE_BYTES:
+    if kind not in (CONTENT_LENGTH, SECRET, TRACEPARENT) and len(line) <= _MEMO_LINE_BYTES:
         if len(_checked) >= _MEMO_LINES:
             _checked.clear()
         _checked[line] = header
@@ -151,6 +153,7 @@ class Head:
 
     __slots__ = (
         "accept_encoding",
+        "block",
         "chunked",
         "close",
         "connection",
@@ -164,15 +167,14 @@ class Head:
         "http11",
         "keep_alive",
         "length_line",
-        "lines",
         "names_trailers",
         "takes_trailers",
         "traceparent",
         "upgrade",
     )
 
-    def __init__(self, lines: list[bytes], http11: bool) -> None:
-        self.lines = lines
+    def __init__(self, block: bytes, http11: bool) -> None:
+        self.block = block
         self.forward: list[bytes] = []
         """Lines that travel on, as they came."""
         self.http11 = http11
@@ -182,6 +184,7 @@ class Head:
         """-1: not given."""
         self.chunked = False
         self.content_type = b""
+        """As it came."""
         self.accept_encoding: list[bytes] = []
         """Lines like this; whoever reads the answer has to ask for a plain one instead."""
         self.encoded = False
@@ -205,26 +208,22 @@ class Head:
         """Options of Connection headers, but close and keep-alive: names of headers that end
         here."""
 
-    def read(self) -> None:
+    def read(self, lines: list[bytes]) -> None:
         """Sort all lines after the first."""
-        if len(self.lines) > MAX_HEADER_LINES:
+        if len(lines) > MAX_HEADER_LINES:
             raise BadMessageError(431, f"there must be at most {MAX_HEADER_LINES} header lines")
         forward = self.forward
-        for line in self.lines[1:]:
+        for line in lines[1:]:
             header = _checked.get(line)
             if header is None:
                 header = check_line(line)
             kind = header.kind
-            if kind <= SECRET:
+            if HOP < kind <= TRAILER:
                 forward.append(line)
-            elif kind != HOP:
-                self._note(header, line)
-        if self.chunked and self.content_length >= 0:
-            raise BadMessageError(
-                400, "content-length and transfer-encoding must not both be given"
-            )
-        if self.chunked and not self.http11:
-            raise BadMessageError(400, "transfer-encoding must not be given in HTTP/1.0")
+            if kind > SECRET:
+                self._note(kind, header.value, line)
+        if self.chunked:
+            self._check_chunked()
         if self.connection:
             # Framing and routing are for everyone on the way: nobody can have them taken off.
             kept = (self.host_line, self.length_line)
@@ -234,25 +233,32 @@ class Head:
             if b"accept-encoding" in self.connection:
                 self.accept_encoding = []
 
-    def _note(self, header: Header, line: bytes) -> None:
-        kind = header.kind
-        value = header.value
+    def _check_chunked(self) -> None:
+        if self.content_length >= 0:
+            raise BadMessageError(
+                400, "content-length and transfer-encoding must not both be given"
+            )
+        if not self.http11:
+            raise BadMessageError(400, "transfer-encoding must not be given in HTTP/1.0")
+
+    def _note(self, kind: int, value: bytes, line: bytes) -> None:
         if kind == CONTENT_LENGTH:
             self.content_length = _length(value, self.content_length)
             self.length_line = line
-            self.forward.append(line)
         elif kind == CONTENT_TYPE:
-            self.content_type = value.lower()
-            self.forward.append(line)
-        elif kind == CONTENT_ENCODING:
-            self.encoded = self.encoded or value.lower() not in (b"", b"identity")
-            self.forward.append(line)
+            self.content_type = value
         elif kind == HOST:
             if self.host is not None:
                 raise BadMessageError(400, "host must be given once")
             self.host = value
             self.host_line = line
-            self.forward.append(line)
+        elif kind == TRACEPARENT:
+            before = self.traceparent
+            self.traceparent = before + b", " + value if before else value
+        elif kind == ACCEPT_ENCODING:
+            self.accept_encoding.append(line)
+        elif kind == CONNECTION:
+            self._note_connection(value)
         elif kind == TRANSFER_ENCODING:
             tab_after = line.rstrip(b" ").endswith(b"\t")  # llhttp: then it isn't chunked
             if self.chunked or tab_after or value.lower() != b"chunked":
@@ -260,25 +266,16 @@ class Head:
                     _coding_status(value), "transfer-encoding must be chunked, once"
                 )
             self.chunked = True
-        elif kind == CONNECTION:
-            self._note_connection(value)
-        elif kind == ACCEPT_ENCODING:
-            self.accept_encoding.append(line)
-            self.forward.append(line)
-        elif kind == TRACEPARENT:
-            before = self.traceparent
-            self.traceparent = before + b", " + value if before else value
-            self.forward.append(line)
         else:
-            self._note_rare(kind, value, line)
+            self._note_rare(kind, value)
 
-    def _note_rare(self, kind: int, value: bytes, line: bytes) -> None:
-        if kind == EXPECT:
+    def _note_rare(self, kind: int, value: bytes) -> None:
+        if kind == CONTENT_ENCODING:
+            self.encoded = self.encoded or value.lower() not in (b"", b"identity")
+        elif kind == EXPECT:
             self.expect = value.lower()
-            self.forward.append(line)
         elif kind == TRAILER:
             self.names_trailers = True
-            self.forward.append(line)
         elif kind == TE:
             self.takes_trailers = self.takes_trailers or b"trailers" in _members(value)
         elif kind == UPGRADE:
@@ -302,12 +299,18 @@ class Head:
     def values(self, name: bytes) -> list[bytes]:
         """Values of the headers called ``name`` (lower case), in order; those that end here
         included."""
-        size = len(name)
-        return [
-            line[size + 1 :].strip(b" \t")
-            for line in self.lines
-            if line[size : size + 1] == b":" and line[:size].lower() == name
-        ]
+        # Looked for in the text as a whole: with the 20 lines of a real client four times as fast
+        # as line by line.
+        mark = b"\r\n%b:" % name
+        text = self.block.lower() + b"\r\n"
+        values: list[bytes] = []
+        at = text.find(mark)
+        while at >= 0:
+            at += len(mark)
+            end = text.find(b"\r\n", at)
+            values.append(self.block[at:end].strip(b" \t"))
+            at = text.find(mark, end)
+        return values
 
 
 def _name(line: bytes) -> bytes:
@@ -339,8 +342,8 @@ class RequestHead(Head):
 
     __slots__ = ("method", "target")
 
-    def __init__(self, lines: list[bytes], method: bytes, target: bytes, http11: bool) -> None:
-        super().__init__(lines, http11)
+    def __init__(self, block: bytes, method: bytes, target: bytes, http11: bool) -> None:
+        super().__init__(block, http11)
         self.method = method
         self.target = target
         """In origin form, ``/path?query``; or ``*``."""
@@ -361,30 +364,45 @@ class ResponseHead(Head):
 
     __slots__ = ("line", "status")
 
-    def __init__(self, lines: list[bytes], status: int, http11: bool) -> None:
-        super().__init__(lines, http11)
+    def __init__(self, block: bytes, line: bytes, status: int, http11: bool) -> None:
+        super().__init__(block, http11)
         self.status = status
-        self.line = lines[0] if http11 else lines[0].replace(b"HTTP/1.0", b"HTTP/1.1", 1)
+        self.line = line if http11 else line.replace(b"HTTP/1.0", b"HTTP/1.1", 1)
 
 
 def parse_request(block: bytes) -> RequestHead:
     """Read a request's head, given without its final empty line."""
     lines = block.split(b"\r\n")
-    if len(lines[0]) > MAX_REQUEST_LINE_BYTES:
+    first = lines[0]
+    known = _request_lines.get(first)
+    if known is None:
+        known = _read_request_line(first)
+    method, target, http11 = known
+    head = RequestHead(block, method, target, http11)
+    head.read(lines)
+    if head.host is None and http11:
+        raise BadMessageError(400, "host must be given")
+    if target[:1] != b"/":
+        _take_other_form(head)
+    return head
+
+
+def _read_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
+    if len(line) > MAX_REQUEST_LINE_BYTES:
         raise BadMessageError(414, f"request line must be at most {MAX_REQUEST_LINE_BYTES} bytes")
-    match = REQUEST_LINE.fullmatch(lines[0])
+    match = REQUEST_LINE.fullmatch(line)
     if match is None:
         raise BadMessageError(400, "request line must be METHOD TARGET HTTP/1.1")
     method, target, major, minor = match.groups()
     if major != b"1" or minor not in (b"0", b"1"):
         raise BadMessageError(505, "HTTP version must be 1.0 or 1.1")
-    head = RequestHead(lines, method, target, minor == b"1")
-    head.read()
-    if head.host is None and head.http11:
-        raise BadMessageError(400, "host must be given")
-    if not target.startswith(b"/"):
-        _take_other_form(head)
-    return head
+    known = (method, target, minor == b"1")
+    # A query can hold a secret.
+    if len(line) <= _MEMO_LINE_BYTES and b"?" not in target:
+        if len(_request_lines) >= _MEMO_LINES:
+            _request_lines.clear()
+        _request_lines[line] = known
+    return known
 
 
 def _take_other_form(head: RequestHead) -> None:
@@ -406,17 +424,22 @@ def parse_response(block: bytes) -> ResponseHead:
     lines = block.split(b"\r\n")
     known = _status_lines.get(lines[0])
     if known is None:
-        match = _STATUS_LINE.fullmatch(lines[0])
-        if match is None:
-            raise BadMessageError(502, "status line must be HTTP/1.1 STATUS REASON")
-        known = (int(match.group(2)), match.group(1) == b"1")
-        if len(lines[0]) <= _MEMO_LINE_BYTES:
-            if len(_status_lines) >= _MEMO_LINES:
-                _status_lines.clear()
-            _status_lines[lines[0]] = known
-    head = ResponseHead(lines, known[0], known[1])
-    head.read()
+        known = _read_status_line(lines[0])
+    head = ResponseHead(block, lines[0], known[0], known[1])
+    head.read(lines)
     if head.status < 200 and (head.chunked or head.content_length >= 0):
         # RFC 9110, 8.6, and RFC 9112, 6.1; llhttp waits for a body there.
         raise BadMessageError(502, "an informational answer must not have a length")
     return head
+
+
+def _read_status_line(line: bytes) -> tuple[int, bool]:
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise BadMessageError(502, "status line must be HTTP/1.1 STATUS REASON")
+    known = (int(match.group(2)), match.group(1) == b"1")
+    if len(line) <= _MEMO_LINE_BYTES:
+        if len(_status_lines) >= _MEMO_LINES:
+            _status_lines.clear()
+        _status_lines[line] = known
+    return known

@@ -51,10 +51,10 @@ class HeadReader:
             self._refuse_other_start(data)
         # Empty lines before a head are passed over (RFC 9112, 2.2): old clients end a body with
         # one too many.
-        if data.startswith(b"\r\n"):
+        if data[:2] == b"\r\n":
             data = data[_end_of_empty_lines(data) :]
             self._scanned = 0
-        end = data.find(b"\r\n\r\n", max(0, self._scanned - 3))
+        end = data.find(b"\r\n\r\n", self._scanned - 3 if self._scanned > 3 else 0)
         if end > MAX_HEAD_BYTES or (end < 0 and len(data) > MAX_HEAD_BYTES + 3):
             raise BadMessageError(431, f"head must be at most {MAX_HEAD_BYTES} bytes")
         if end < 0:
@@ -62,8 +62,9 @@ class HeadReader:
             self._buffer = data
             self._scanned = len(data)
             return None
-        self._buffer = b""
-        self._scanned = 0
+        if self._buffer:
+            self._buffer = b""
+            self._scanned = 0
         self.rest = data[end + 4 :]
         return data[:end]
 

@@ -8,9 +8,12 @@ from bisect import bisect_left
 from itertools import accumulate
 from typing import Final
 
-from tidegate_sidecar.trace import Trace
+from tidegate_sidecar.trace import sampled_trace
 from tidegate_wire.names import Metric
 
+EXAMPLE_S: Final = 1.0
+"""So long a bucket keeps its example from newer ones: scrapes come every few seconds, and reading
+a trace's header costs as much as two histograms."""
 _EXEMPLAR: Final = ' # {trace_id="%s"} %r %.3f'
 _LABELS: Final = "\0"
 """Where the labels go in the lines of ``Buckets``."""
@@ -31,20 +34,21 @@ class Buckets:
 
 
 class Example:
-    """The newest observation of a bucket whose trace is known."""
+    """An observation of a bucket whose trace is recorded; of late the newest."""
 
-    __slots__ = ("_text", "_trace", "_value")
+    __slots__ = ("_text", "_trace", "_value", "at")
 
-    def __init__(self, value: float, trace: Trace) -> None:
+    def __init__(self, value: float, trace: str, at: float) -> None:
         self._value = value
         self._trace = trace
+        self.at = at
+        """When its request ended, in Unix seconds."""
         self._text = ""
 
     def text(self) -> str:
         """As OpenMetrics tells it; made when it is first told, which most never are."""
         if not self._text:
-            trace = self._trace
-            self._text = _EXEMPLAR % (trace.id, self._value, trace.at)
+            self._text = _EXEMPLAR % (self._trace, self._value, self.at)
         return self._text
 
 
@@ -62,14 +66,23 @@ class Histogram:
         self._examples: list[Example | None] | None = None
         """By bucket; None before the first."""
 
-    def observe(self, value: float, trace: Trace | None = None) -> None:
+    def observe(self, value: float, traceparent: bytes = b"", at: float = 0.0) -> None:
+        """``traceparent``: of the request that was observed, as it came; ``at``: when it ended,
+        in Unix seconds."""
         place = bisect_left(self._buckets.bounds, value)
         self._counts[place] += 1
         self._sum += value
-        if trace is not None:
-            if self._examples is None:
-                self._examples = [None] * len(self._counts)
-            self._examples[place] = Example(value, trace)
+        if traceparent:
+            self._remember(place, value, traceparent, at)
+
+    def _remember(self, place: int, value: float, traceparent: bytes, at: float) -> None:
+        if self._examples is None:
+            self._examples = [None] * len(self._counts)
+        kept = self._examples[place]
+        if kept is None or at - kept.at >= EXAMPLE_S:
+            trace = sampled_trace(traceparent)
+            if trace:
+                self._examples[place] = Example(value, trace, at)
 
     def render(self, *, exemplars: bool) -> str:
         """The lines; empty while nothing was observed. Only OpenMetrics knows exemplars."""

@@ -9,9 +9,8 @@ from typing import Final
 from tidegate_sidecar.admit import Route
 from tidegate_sidecar.dialect.shape import Dialect, Stream, StreamEnd
 from tidegate_sidecar.dialect.usage import PlainAnswer, Usage
-from tidegate_sidecar.meter import Meter, Series, Tokens
+from tidegate_sidecar.meter import Meter, Series
 from tidegate_sidecar.sse import EventFilter, Watcher
-from tidegate_sidecar.trace import Trace
 from tidegate_wire.names import Outcome
 
 FAILURE: Final = "measure"
@@ -58,18 +57,22 @@ class Measurement:
         except Exception:  # noqa: BLE001 - the law of this file
             self._meter.failures(FAILURE)
 
-    def answered(self, status: int, event_stream: bool, encoded: bool, take_usage: bool) -> None:
-        """The head of the answer came; ``take_usage``: the client did not ask for usage."""
+    def answered(self, status: int, event_stream: bool, encoded: bool, take_usage: bool) -> bool:
+        """The head of the answer came; ``take_usage``: the client did not ask for usage. Whether
+        its body is read as a stream."""
         dialect = self._dialect
         if status != 200 or encoded or not dialect.charged:
-            return
+            return False
         if not event_stream:
             self._answer = PlainAnswer()
-        elif dialect.streamed:
-            self._stream = dialect.stream()
-            self._watcher = Watcher(self._stream.is_output)
-            if take_usage:
-                self.filter = dialect.usage_filter()
+            return False
+        if not dialect.streamed:
+            return False
+        self._stream = dialect.stream()
+        self._watcher = Watcher(self._stream.is_output)
+        if take_usage:
+            self.filter = dialect.usage_filter()
+        return True
 
     @property
     def kept(self) -> int:
@@ -129,76 +132,69 @@ class Measurement:
         outcome: Outcome,
         duration_s: float,
         ttft_s: float | None,
-        trace: Trace | None = None,
+        traceparent: bytes,
+        at: float,
     ) -> None:
-        """Close the books."""
-        tokens = None
+        """Close the books at ``at``, in Unix seconds."""
+        meter = self._meter
+        usage = None
+        cost = 0.0
         try:
-            tokens = self._tokens(outcome)
+            usage = self._usage(outcome)
+            if usage is not None:
+                cost = self._cost(usage)
         except Exception:  # noqa: BLE001 - the law of this file; the request is counted all the same
-            self._meter.failures(FAILURE)
+            meter.failures(FAILURE)
+        operation = self._dialect.operation
         try:
             if self._series is None:
-                self._meter.passed(self._dialect.operation, duration_s, trace)
+                meter.passed(operation, duration_s, traceparent, at)
                 return
-            self._meter.ended(
+            meter.ended(
                 self._series,
-                self._dialect.operation,
+                operation,
                 outcome,
                 duration_s,
                 ttft_s=ttft_s,
-                tokens=tokens,
-                trace=trace,
+                usage=usage,
+                cost=cost,
+                traceparent=traceparent,
+                at=at,
             )
         except Exception:  # noqa: BLE001 - the law of this file
-            self._meter.failures(FAILURE)
+            meter.failures(FAILURE)
 
     def _give_up(self) -> None:
         self._watcher = None
         self._answer = None
         self._meter.failures(FAILURE)
 
-    def _tokens(self, outcome: Outcome) -> Tokens | None:
+    def _usage(self, outcome: Outcome) -> Usage | None:
         """None if the answer had none to count: an error, or nothing of it came."""
         if self._watcher is not None and self._stream is not None:
-            return self._stream_tokens(self._stream, self._watcher)
+            return self._stream_usage(self._stream, self._watcher)
         if self._answer is None:
             return None
         usage = self._dialect.usage(self._answer)
-        if usage is not None:
-            return self._reported(usage)
-        if outcome is not Outcome.OK:
-            return None
-        return self._estimated(self._dialect.estimate(self._answer))
+        if usage is None and outcome is Outcome.OK:
+            usage = self._estimated(self._dialect.estimate(self._answer))
+        return usage
 
-    def _stream_tokens(self, stream: Stream, watcher: Watcher) -> Tokens | None:
+    def _stream_usage(self, stream: Stream, watcher: Watcher) -> Usage | None:
         end = self._end or stream.end(watcher)
-        if end.usage is None:
+        usage = end.usage
+        if usage is None:
             return self._estimated(stream.estimate(watcher)) if watcher.begun else None
-        tokens = self._reported(end.usage)
         if end.usage_partial:
-            tokens.outgoing = max(stream.estimate(watcher), end.usage.outgoing)
-            tokens.estimated_out = True
-            tokens.cost = self._cost(tokens.incoming, tokens.outgoing)
-        return tokens
+            usage.outgoing = max(stream.estimate(watcher), usage.outgoing)
+            usage.estimated_out = True
+        return usage
 
-    def _reported(self, usage: Usage) -> Tokens:
-        return Tokens(
-            usage.incoming,
-            usage.outgoing,
-            cached_input=usage.cached_input,
-            cache_creation=usage.cache_creation,
-            reasoning=usage.reasoning,
-            cost=self._cost(usage.incoming, usage.outgoing),
-        )
+    def _estimated(self, outgoing: int) -> Usage:
+        return Usage(self._request_tokens, outgoing, estimated=True)
 
-    def _estimated(self, outgoing: int) -> Tokens:
-        incoming = self._request_tokens
-        cost = self._cost(incoming, outgoing)
-        return Tokens(incoming, outgoing, estimated=True, cost=cost)
-
-    def _cost(self, incoming: int, outgoing: int) -> float:
+    def _cost(self, usage: Usage) -> float:
         route = self._route
         if route is None:
             return 0.0
-        return (incoming * route.price_in + outgoing * route.price_out) / _MTOK
+        return (usage.incoming * route.price_in + usage.outgoing * route.price_out) / _MTOK

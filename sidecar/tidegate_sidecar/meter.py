@@ -6,9 +6,9 @@ nor do two labels together: the rows that they make are capped as well.
 
 from typing import Final
 
+from tidegate_sidecar.dialect.usage import Usage
 from tidegate_sidecar.histogram import DURATION, FIRST_TOKEN, PER_TOKEN, TOKENS, Histogram
 from tidegate_sidecar.labels import Labels, escaped
-from tidegate_sidecar.trace import Trace
 from tidegate_wire.names import OTHER, ConfigState, Outcome, Refusal
 from tidegate_wire.stats import Series as WireSeries
 from tidegate_wire.stats import SidecarStats
@@ -33,43 +33,6 @@ class Timings:
         self.per_token = Histogram(PER_TOKEN, labels)
         self.tokens_in = Histogram(TOKENS, labels + ',gen_ai_token_type="input"')
         self.tokens_out = Histogram(TOKENS, labels + ',gen_ai_token_type="output"')
-
-
-class Tokens:
-    """What one request cost."""
-
-    __slots__ = (
-        "cache_creation",
-        "cached_input",
-        "cost",
-        "estimated_in",
-        "estimated_out",
-        "incoming",
-        "outgoing",
-        "reasoning",
-    )
-
-    def __init__(
-        self,
-        incoming: int = 0,
-        outgoing: int = 0,
-        *,
-        cached_input: int = 0,
-        cache_creation: int = 0,
-        reasoning: int = 0,
-        estimated: bool = False,
-        cost: float = 0.0,
-    ) -> None:
-        self.incoming = incoming
-        self.outgoing = outgoing
-        self.cached_input = cached_input
-        """Part of ``incoming``, as ``cache_creation``; ``reasoning`` is part of ``outgoing``."""
-        self.cache_creation = cache_creation
-        self.reasoning = reasoning
-        self.estimated_in = estimated
-        """``incoming`` is our estimate and was not reported by the server."""
-        self.estimated_out = estimated
-        self.cost = cost
 
 
 class Series:
@@ -116,19 +79,19 @@ class Series:
     def count(self, outcome: Outcome) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
-    def charge(self, tokens: Tokens) -> None:
-        if tokens.estimated_in:
-            self.estimated_in += tokens.incoming
+    def charge(self, usage: Usage, cost: float) -> None:
+        if usage.estimated_in:
+            self.estimated_in += usage.incoming
         else:
-            self.reported_in += tokens.incoming
-        if tokens.estimated_out:
-            self.estimated_out += tokens.outgoing
+            self.reported_in += usage.incoming
+        if usage.estimated_out:
+            self.estimated_out += usage.outgoing
         else:
-            self.reported_out += tokens.outgoing
-        self.cached_input += tokens.cached_input
-        self.cache_creation += tokens.cache_creation
-        self.reasoning += tokens.reasoning
-        self.cost += tokens.cost
+            self.reported_out += usage.outgoing
+        self.cached_input += usage.cached_input
+        self.cache_creation += usage.cache_creation
+        self.reasoning += usage.reasoning
+        self.cost += cost
 
     def to_wire(self) -> WireSeries:
         estimated = self.estimated_in + self.estimated_out
@@ -182,33 +145,42 @@ class Meter:
         duration_s: float,
         *,
         ttft_s: float | None = None,
-        tokens: Tokens | None = None,
-        trace: Trace | None = None,
+        usage: Usage | None = None,
+        cost: float = 0.0,
+        traceparent: bytes = b"",
+        at: float = 0.0,
     ) -> None:
         """A request that ``arrived`` is over. ``ttft_s`` is None unless it was a stream that had a
-        first token."""
+        first token; ``cost`` is in the policy's currency, ``at`` in Unix seconds."""
         series.in_flight -= 1
         self._in_flight -= 1
         series.count(outcome)
         series.duration_s += duration_s
-        timings = self._timings_of(operation, series.model)
-        timings.duration.observe(duration_s, trace)
-        if tokens is not None:
-            series.charge(tokens)
-            timings.tokens_in.observe(tokens.incoming)
-            timings.tokens_out.observe(tokens.outgoing)
+        timings = self._timings.get((operation, series.model))
+        if timings is None:
+            timings = self._open_timings(operation, series.model)
+        timings.duration.observe(duration_s, traceparent, at)
+        if usage is not None:
+            series.charge(usage, cost)
+            timings.tokens_in.observe(usage.incoming)
+            timings.tokens_out.observe(usage.outgoing)
         if ttft_s is None:
             return
         series.ttft_s += ttft_s
         series.ttft_count += 1
-        timings.first_token.observe(ttft_s, trace)
-        if tokens is not None and tokens.outgoing > 1:
-            timings.per_token.observe((duration_s - ttft_s) / (tokens.outgoing - 1))
+        timings.first_token.observe(ttft_s, traceparent, at)
+        if usage is not None and usage.outgoing > 1:
+            timings.per_token.observe((duration_s - ttft_s) / (usage.outgoing - 1))
 
-    def passed(self, operation: str, duration_s: float, trace: Trace | None = None) -> None:
+    def passed(
+        self, operation: str, duration_s: float, traceparent: bytes = b"", at: float = 0.0
+    ) -> None:
         """A request that asked no model for anything is over; it is no demand and no budget's
         business."""
-        self._timings_of(operation, "").duration.observe(duration_s, trace)
+        timings = self._timings.get((operation, ""))
+        if timings is None:
+            timings = self._open_timings(operation, "")
+        timings.duration.observe(duration_s, traceparent, at)
 
     def blocked(self, model: str, tenant: str, reason: Refusal) -> None:
         """A request was refused by order."""
@@ -240,9 +212,10 @@ class Meter:
         self.active_model = active_model
 
     def _of(self, model: str, tenant: str) -> Series:
-        key = (self.models.take(model), self.tenants.take(tenant))
-        series = self._series.get(key)
-        return self._open(*key) if series is None else series
+        series = self._series.get((model, tenant))
+        if series is None:
+            series = self._open(self.models.take(model), self.tenants.take(tenant))
+        return series
 
     def _open(self, model: str, tenant: str) -> Series:
         """A row that is not there yet, or, past the bound, one to share."""
@@ -256,10 +229,6 @@ class Meter:
         if series is None:
             series = self._series[key] = Series(*key)
         return series
-
-    def _timings_of(self, operation: str, model: str) -> Timings:
-        timings = self._timings.get((operation, model))
-        return self._open_timings(operation, model) if timings is None else timings
 
     def _open_timings(self, operation: str, model: str) -> Timings:
         if len(self._timings) >= MAX_TIMINGS and not self.models.keeps(model):

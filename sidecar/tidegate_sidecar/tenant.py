@@ -9,12 +9,8 @@ from typing import Final
 from tidegate_sidecar.h1 import RequestHead
 from tidegate_wire.config import SidecarConfig
 
-_CREDENTIALS: Final = (
-    b"authorization",
-    b"proxy-authorization",
-    b"cookie",
-    b"x-api-key",
-    b"api-key",
+_CREDENTIALS: Final = frozenset(
+    (b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"api-key")
 )
 
 
@@ -24,9 +20,9 @@ def tenant_of(config: SidecarConfig, request: RequestHead) -> str:
     A header that comes twice names both tenants, so that nobody can speak for another. Of a
     credential only a hash leaves this function: labels are public.
     """
-    name = config.tenant_header.lower().encode()
-    if not name:
+    if not config.tenant_header:
         return ""
+    name = config.tenant_header.lower().encode()
     value = b", ".join(request.values(name))
     if value and name in _CREDENTIALS:
         return "key-" + hashlib.sha256(value).hexdigest()[:12]

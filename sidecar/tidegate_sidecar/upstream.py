@@ -345,8 +345,9 @@ class UpstreamConnection:
         transport = self._transport
         if not exchange.received or transport is None or transport.get_write_buffer_size():
             self.abort()  # what it was still to be told is of no use any more
-        elif head is not None and head.keep_alive and self.usable and not body.rest:
-            self._read_on()  # a paused one would not hear the server close
+        elif head is not None and head.keep_alive and not self._closed and not body.rest:
+            if self._paused:
+                self._read_on()  # or it would not hear the server close
             self.upstream.keep(self)
         else:
             self.close()

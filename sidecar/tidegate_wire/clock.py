@@ -42,6 +42,10 @@ class Clock:
         """Unix time on this clock, in seconds."""
         return self._origin + self.monotonic()
 
+    def unix(self, monotonic_s: float) -> float:
+        """Unix time on this clock when ``monotonic`` was that."""
+        return self._origin + monotonic_s
+
     def monotonic(self) -> float:
         """Seconds that only ever grow, for differences."""
         return (time.monotonic() - self._real_monotonic) * self.speed

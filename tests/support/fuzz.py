@@ -88,7 +88,7 @@ def growth_bytes(seed: int, size: int = 500) -> int:
         left = []
         for turn in range(4):
             run(0, seed + turn, size)
-            for memo in (h1._checked, h1._names, h1._status_lines):
+            for memo in (h1._checked, h1._names, h1._status_lines, h1._request_lines):
                 memo.clear()
             gc.collect()
             left.append(tracemalloc.get_traced_memory()[0])

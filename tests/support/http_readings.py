@@ -97,7 +97,7 @@ def _our_message(block: bytes, pieces: list[bytes], role: Role, size: int) -> Ou
         elif piece:
             content += body.feed(piece)
     rest = body.rest + rest
-    lines = [check_line(line) for line in head.lines[1:]]
+    lines = [check_line(line) for line in head.block.split(b"\r\n")[1:]]
     headers = tuple((line.name, line.value) for line in lines)
     message = Message(start, head.http11, headers, content, body.done, rest)
     return OurReading(message, size - _begun(body))

@@ -8,8 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tidegate_operator.handlers.metrics import Metrics
 from tidegate_operator.hub.measure import Measures, Review
 from tidegate_sidecar.dialect.shape import Operation
+from tidegate_sidecar.dialect.usage import Usage
 from tidegate_sidecar.exposition import exposition
-from tidegate_sidecar.meter import MAX_SERIES, MAX_TIMINGS, Meter, Tokens
+from tidegate_sidecar.meter import MAX_SERIES, MAX_TIMINGS, Meter
 from tidegate_wire.names import ERROR_OUTCOMES, MAX_LABEL_VALUES, Metric, Outcome, Refusal
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
@@ -40,10 +41,9 @@ def told(text: str) -> Labelled:
 
 def sidecar_page() -> str:
     meter = Meter()
-    tokens = Tokens(9, 9, cached_input=1, cache_creation=1, reasoning=1, cost=1.0)
-    meter.ended(
-        meter.arrived("m", "t"), Operation.CHAT, Outcome.OK, 1.0, ttft_s=0.5, tokens=tokens
-    )
+    usage = Usage(9, 9, cached_input=1, cache_creation=1, reasoning=1)
+    series = meter.arrived("m", "t")
+    meter.ended(series, Operation.CHAT, Outcome.OK, 1.0, ttft_s=0.5, usage=usage, cost=1.0)
     meter.refused(Refusal.BAD_REQUEST)
     meter.failures("x")
     return "".join(exposition(meter, openmetrics=False))

@@ -11,14 +11,21 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from tidegate_sidecar.dialect.shape import Operation
+from tidegate_sidecar.dialect.usage import Usage
 from tidegate_sidecar.exposition import PIECE_CHARS, exposition
 from tidegate_sidecar.histogram import DURATION, FIRST_TOKEN, PER_TOKEN, TOKENS, Buckets
 from tidegate_sidecar.labels import Labels
-from tidegate_sidecar.meter import Meter, Tokens
-from tidegate_sidecar.trace import Trace
+from tidegate_sidecar.meter import Meter
 from tidegate_wire.names import OTHER, Metric, Outcome, Refusal
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def traced(trace: str) -> bytes:
+    """The header of a recorded trace."""
+    return f"00-{trace}-00f067aa0ba902b7-01".encode()
+
+
 SIDECARS = [
     name
     for name in Metric
@@ -62,7 +69,8 @@ def serve(
     tenant: str = "acme",
     duration_s: float = 3.0,
     ttft_s: float | None = 1.0,
-    trace: Trace | None = None,
+    traceparent: bytes = b"",
+    at: float = 0.0,
 ) -> None:
     meter.ended(
         meter.arrived(model, tenant),
@@ -70,22 +78,24 @@ def serve(
         Outcome.OK,
         duration_s,
         ttft_s=ttft_s,
-        tokens=Tokens(100, 11, cached_input=60, cache_creation=30, reasoning=9, cost=0.5),
-        trace=trace,
+        usage=Usage(100, 11, cached_input=60, cache_creation=30, reasoning=9),
+        cost=0.5,
+        traceparent=traceparent,
+        at=at,
     )
 
 
 def full() -> Meter:
     """Has counted something of everything."""
     meter = Meter()
-    serve(meter, trace=Trace(TRACE, 1700000000.25))
+    serve(meter, traceparent=traced(TRACE), at=1700000000.25)
     serve(meter, model="small", tenant="")
     meter.ended(
         meter.arrived("big", "zoo"),
         Operation.CHAT,
         Outcome.BROKEN,
         0.3,
-        tokens=Tokens(7, 3, estimated=True),
+        usage=Usage(7, 3, estimated=True),
     )
     meter.arrived("big", "acme")
     meter.passed(Operation.MODELS, 0.1)
@@ -172,7 +182,7 @@ def exemplars(meter: Meter, metric: Metric) -> list[Sample]:
 def test_a_traced_request_is_the_example_of_its_two_buckets() -> None:
     meter = Meter()
     serve(meter)
-    serve(meter, trace=Trace(TRACE, 1700000000.25))
+    serve(meter, traceparent=traced(TRACE), at=1700000000.25)
     for metric, bucket, value in (
         (Metric.REQUEST_DURATION, "5.12", 3.0),
         (Metric.TIME_TO_FIRST_TOKEN, "1.0", 1.0),
@@ -187,7 +197,7 @@ def test_a_traced_request_is_the_example_of_its_two_buckets() -> None:
 
 def test_an_answer_that_is_no_stream_has_no_example_of_a_first_token() -> None:
     meter = Meter()
-    serve(meter, ttft_s=None, trace=Trace(TRACE, 1.0))
+    serve(meter, ttft_s=None, traceparent=traced(TRACE), at=1.0)
     assert len(exemplars(meter, Metric.REQUEST_DURATION)) == 1
     assert not families(meter, openmetrics=True)[Metric.TIME_TO_FIRST_TOKEN].samples
 
@@ -195,13 +205,38 @@ def test_an_answer_that_is_no_stream_has_no_example_of_a_first_token() -> None:
 def test_each_bucket_keeps_its_newest_example() -> None:
     meter = Meter()
     for n, duration_s in enumerate((3.0, 4.0, 500.0)):
-        serve(meter, duration_s=duration_s, trace=Trace(f"{n:032x}", float(n)))
+        serve(meter, duration_s=duration_s, traceparent=traced(f"{n:032x}"), at=float(n))
     told = {
         sample.labels["le"]: sample.exemplar.labels["trace_id"]
         for sample in exemplars(meter, Metric.REQUEST_DURATION)
         if sample.exemplar
     }
     assert told == {"5.12": f"{1:032x}", "+Inf": f"{2:032x}"}
+
+
+@pytest.mark.parametrize(
+    ("later_s", "kept"),
+    [
+        pytest.param(0.9, "a" * 32, id="the first within a second"),
+        pytest.param(1.0, "b" * 32, id="the newer one after it"),
+    ],
+)
+def test_a_bucket_keeps_its_example_for_a_second(later_s: float, kept: str) -> None:
+    meter = Meter()
+    serve(meter, traceparent=traced("a" * 32), at=10.0)
+    serve(meter, traceparent=traced("b" * 32), at=10.0 + later_s)
+    (sample,) = exemplars(meter, Metric.REQUEST_DURATION)
+    assert sample.exemplar is not None
+    assert sample.exemplar.labels == {"trace_id": kept}
+
+
+def test_a_trace_that_is_not_recorded_takes_no_place() -> None:
+    meter = Meter()
+    serve(meter, traceparent=traced(TRACE), at=10.0)
+    serve(meter, traceparent=traced("b" * 32)[:-1] + b"0", at=20.0)
+    (sample,) = exemplars(meter, Metric.REQUEST_DURATION)
+    assert sample.exemplar is not None
+    assert sample.exemplar.labels == {"trace_id": TRACE}
 
 
 def test_the_older_format_has_no_examples() -> None:
@@ -216,7 +251,7 @@ def test_the_older_format_has_no_examples() -> None:
 @example("\0", "%d")
 def test_any_name_is_told_as_it_is(model: str, tenant: str) -> None:
     meter = Meter()
-    serve(meter, model=model, tenant=tenant, trace=Trace(TRACE, 1.0))
+    serve(meter, model=model, tenant=tenant, traceparent=traced(TRACE), at=1.0)
     told = samples(meter, openmetrics=True)
     assert told == samples(meter, openmetrics=False)
     labels = (("model", model), ("outcome", "ok"), ("tenant", tenant))

@@ -165,12 +165,17 @@ def test_messages_by_grammar_are_refused_or_read_alike(
 
 def test_what_is_kept_of_lines_is_bounded_whatever_comes() -> None:
     for number in range(3 * h1._MEMO_LINES):
-        by_us(b"GET / HTTP/1.1\r\nHost: a\r\nX-%d: %d\r\n\r\n" % (number, number), Role.REQUEST)
+        by_us(
+            b"GET /%d HTTP/1.1\r\nHost: a\r\nX-%d: %d\r\n\r\n" % (number, number, number),
+            Role.REQUEST,
+        )
         by_us(b"HTTP/1.1 200 OK%d\r\nContent-Length: 0\r\n\r\n" % number, Role.RESPONSE)
     assert len(h1._checked) <= h1._MEMO_LINES
     assert len(h1._names) <= h1._MEMO_LINES
     assert len(h1._status_lines) <= h1._MEMO_LINES
-    assert max(map(len, [*h1._checked, *h1._names, *h1._status_lines])) <= h1._MEMO_LINE_BYTES
+    assert len(h1._request_lines) <= h1._MEMO_LINES
+    kept = [*h1._checked, *h1._names, *h1._status_lines, *h1._request_lines]
+    assert max(map(len, kept)) <= h1._MEMO_LINE_BYTES
 
 
 def test_of_messages_and_streams_nothing_is_kept_beside() -> None:

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate_sidecar.dialect.shape import Operation
+from tidegate_sidecar.dialect.usage import Usage
 from tidegate_sidecar.exposition import exposition
 from tidegate_sidecar.labels import Labels
-from tidegate_sidecar.meter import MAX_SERIES, MAX_TIMINGS, Meter, Tokens
+from tidegate_sidecar.meter import MAX_SERIES, MAX_TIMINGS, Meter
 from tidegate_wire.names import MAX_LABEL_VALUES, OTHER, ConfigState, Outcome, Refusal
 from tidegate_wire.stats import Series
 
@@ -24,8 +25,8 @@ def serve(
 ) -> None:
     for _ in range(times):
         series = meter.arrived(model, tenant)
-        tokens = Tokens(10, 5, cost=0.001)
-        meter.ended(series, operation, Outcome.OK, 1.0, ttft_s=0.1, tokens=tokens)
+        usage = Usage(10, 5)
+        meter.ended(series, operation, Outcome.OK, 1.0, ttft_s=0.1, usage=usage, cost=0.001)
 
 
 def told(meter: Meter) -> tuple[Series, ...]:

@@ -6,10 +6,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tidegate_sidecar.admit import Route
 from tidegate_sidecar.dialect.openai import CHAT
 from tidegate_sidecar.dialect.shape import Operation
+from tidegate_sidecar.dialect.usage import Usage
 from tidegate_sidecar.exposition import exposition
 from tidegate_sidecar.labels import MAX_LABEL_CHARS
 from tidegate_sidecar.measure import Measurement
-from tidegate_sidecar.meter import Meter, Tokens
+from tidegate_sidecar.meter import Meter
 from tidegate_wire.config import Model
 from tidegate_wire.names import MAX_LABEL_VALUES, OTHER, ConfigState, Metric, Outcome, Refusal
 from tidegate_wire.stats import SidecarStats
@@ -40,8 +41,8 @@ def look(meter: Meter) -> SidecarStats:
 
 def run(meter: Meter, model: str = "big", tenant: str = "acme") -> None:
     series = meter.arrived(model, tenant)
-    tokens = Tokens(100, 11, cost=0.5)
-    meter.ended(series, Operation.CHAT, Outcome.OK, 3.0, ttft_s=1.0, tokens=tokens)
+    usage = Usage(100, 11)
+    meter.ended(series, Operation.CHAT, Outcome.OK, 3.0, ttft_s=1.0, usage=usage, cost=0.5)
 
 
 def test_a_stream_is_told_in_all_its_metrics() -> None:
@@ -177,7 +178,7 @@ def measured(
     measurement.answered(200, stream, False, True)
     measurement.feed(body)
     outcome = outcome or measurement.finish()
-    measurement.close(outcome, 1.0, None)
+    measurement.close(outcome, 1.0, None, b"", 0.0)
     return outcome
 
 

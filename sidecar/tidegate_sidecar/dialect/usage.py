@@ -36,9 +36,18 @@ _answer: Final = msgspec.json.Decoder(Answer)
 
 
 class Usage:
-    """What a server says that a call cost, in tokens."""
+    """What a call cost, in tokens, as its server says or we estimate; no number is below 0, and no
+    part above its whole."""
 
-    __slots__ = ("cache_creation", "cached_input", "incoming", "outgoing", "reasoning")
+    __slots__ = (
+        "cache_creation",
+        "cached_input",
+        "estimated_in",
+        "estimated_out",
+        "incoming",
+        "outgoing",
+        "reasoning",
+    )
 
     def __init__(
         self,
@@ -48,16 +57,28 @@ class Usage:
         cached_input: int = 0,
         cache_creation: int = 0,
         reasoning: int = 0,
+        estimated: bool = False,
     ) -> None:
-        self.incoming = max(incoming, 0)
+        self.incoming = incoming if incoming > 0 else 0
         """All of the input."""
-        self.outgoing = max(outgoing, 0)
+        self.outgoing = outgoing if outgoing > 0 else 0
         """All of the output, reasoning and calls of tools included."""
-        self.cached_input = min(max(cached_input, 0), self.incoming)
+        self.cached_input = _part(cached_input, incoming) if cached_input else 0
         """The part of the input that was read from a cache."""
-        self.cache_creation = min(max(cache_creation, 0), self.incoming - self.cached_input)
+        self.cache_creation = 0
         """The part of the input that was written to a cache."""
-        self.reasoning = min(max(reasoning, 0), self.outgoing)
+        if cache_creation:
+            self.cache_creation = _part(cache_creation, self.incoming - self.cached_input)
+        self.reasoning = _part(reasoning, outgoing) if reasoning else 0
+        self.estimated_in = estimated
+        """``incoming`` is our estimate and was not reported by the server."""
+        self.estimated_out = estimated
+
+
+def _part(size: int, whole: int) -> int:
+    if size > whole:
+        size = whole
+    return size if size > 0 else 0
 
 
 UsageReader = Callable[[bytes], Usage | None]
@@ -75,11 +96,12 @@ def request_tokens(body: bytes) -> int:
     in 32 bytes, base64 has none. To look at all of it costs more than to parse it.
     """
     size = len(body)
+    if size < LARGE_REQUEST_BYTES:
+        return size // CHARS_PER_TOKEN
     dense = 0
-    if size >= LARGE_REQUEST_BYTES:
-        step = size // _SAMPLES
-        for at in range(0, step * _SAMPLES, step):
-            dense += not body[at : at + _SAMPLE_BYTES].translate(None, _BASE64)
+    step = size // _SAMPLES
+    for at in range(0, step * _SAMPLES, step):
+        dense += not body[at : at + _SAMPLE_BYTES].translate(None, _BASE64)
     pictures = size * dense // _SAMPLES
     return (size - pictures) // CHARS_PER_TOKEN + pictures // PICTURE_BYTES_PER_TOKEN
 
@@ -90,17 +112,21 @@ class PlainAnswer:
     __slots__ = ("_head", "_tail", "size")
 
     def __init__(self) -> None:
-        self._head = bytearray()
+        self._head: bytes | bytearray = b""
         self._tail = b""
         self.size = 0
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes."""
-        self.size += len(piece)
-        if len(self._head) < WHOLE_BYTES:
+        if self.size == 0:
+            self._head = piece  # nearly always the only one
+        elif len(self._head) < WHOLE_BYTES:
+            if isinstance(self._head, bytes):
+                self._head = bytearray(self._head)
             self._head += piece
         else:
             self._tail = (self._tail + piece)[-END_BYTES:]
+        self.size += len(piece)
 
     @property
     def kept(self) -> int:
