@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from tidegate_sidecar.dialect.schema import Members
+
 STRUCTURE: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]', re.DOTALL)
 """Strings, and what nests."""
 OPENS: Final = b"{["
@@ -17,11 +19,54 @@ _QUOTE: Final = ord('"')
 _ENDS_VALUE: Final = b",}"
 _BEFORE_KEY: Final = b"{,"
 _COLON: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
+_TO_VALUE: Final = re.compile(
+    rb'[ \t\r\n]*[{,][ \t\r\n]*"[^"\\]*(?:\\.[^"\\]*)*"[ \t\r\n]*:[ \t\r\n]*', re.DOTALL
+)
+"""From the end of a value, or from the start, to the next one."""
+
+_members: Final = msgspec.json.Decoder(Members)
 
 
 def replace_values(body: bytes, changes: dict[str, bytes]) -> bytes:
-    """Put new values under top-level keys, every time they occur: of doubled keys servers take the
-    last."""
+    """Put new values under top-level keys of an object, every time they occur: of doubled keys
+    servers take the last."""
+    found = _replace_found(body, changes)
+    return replace_walking(body, changes) if found is None else found
+
+
+def _replace_found(body: bytes, changes: dict[str, bytes]) -> bytes | None:
+    """The same at the speed of msgspec, which tells each value but not where it stands; None if
+    the values as they are told don't make up the whole body.
+
+    Then a key is there twice, and of it the last value was told. No JSON value but a number begins
+    with another one, and a number is followed by neither comma nor brace where it is not over: so
+    what can be laid out from start to end is what stands there.
+    """
+    try:
+        members = _members.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None  # a key that is no UTF-8
+    out: list[bytes] = []
+    done_to = 0
+    at = 0
+    for name, raw in members.items():
+        to_value = _TO_VALUE.match(body, at)
+        value = bytes(raw)
+        if to_value is None or not body.startswith(value, to_value.end()):
+            return None
+        start = to_value.end()
+        at = start + len(value)
+        if name in changes:
+            out += (body[done_to:start], changes[name])
+            done_to = at
+    if body[at:].strip() != b"}":
+        return None
+    out.append(body[done_to:])
+    return b"".join(out)
+
+
+def replace_walking(body: bytes, changes: dict[str, bytes]) -> bytes:
+    """The same token by token, which takes ten times as long."""
     out: list[bytes] = []
     done_to = 0
     depth = 0
@@ -50,7 +95,8 @@ def replace_values(body: bytes, changes: dict[str, bytes]) -> bytes:
 
 
 def _key(raw: bytes) -> str:
-    return str(msgspec.json.decode(raw)) if b"\\" in raw else raw[1:-1].decode()
+    text = raw.decode(errors="replace")  # servers that mind refuse it themselves
+    return str(msgspec.json.decode(text)) if "\\" in text else text[1:-1]
 
 
 def put_first(body: bytes, member: bytes) -> bytes:

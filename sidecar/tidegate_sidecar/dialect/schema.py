@@ -19,6 +19,10 @@ class Call(msgspec.Struct):
     """Unset and ``null`` differ: only where it is unset may one be put in beside it."""
 
 
+Members = dict[str, msgspec.Raw]
+"""All of an object, its values as they are written."""
+
+
 class Answer(msgspec.Struct):
     """A plain answer, or what an event carries of one; all the APIs call it ``usage``."""
 
