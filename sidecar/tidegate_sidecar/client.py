@@ -186,7 +186,7 @@ class ClientConnection:
             if not self._dialect.read:
                 self._begin_with(head, body, data)
                 return
-            if not self._may_send(head, body, bool(data)):
+            if not body.done and not self._may_send(head, body, bool(data)):
                 return
         piece = body.feed(data) if data else b""
         if not self._payload:
@@ -207,7 +207,7 @@ class ClientConnection:
         if head.content_length > self.proxy.config.max_request_bytes:
             self._reject_size()
             return False
-        if head.expect == b"100-continue" and head.http11 and not body.done and not sends:
+        if head.expect == b"100-continue" and head.http11 and not sends:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return True
 

@@ -281,9 +281,8 @@ class Exchange:
             self._payload = b""
         if self.client.counted:
             self.client.recount()
-        upstream = self._upstream
-        if upstream is not None and head.status == 200 and (self._take_usage or self._again):
-            upstream.unasked.answered(self._route.model, plain=self._again)
+        if (self._take_usage or self._again) and head.status == 200 and self._upstream is not None:
+            self._upstream.unasked.answered(self._route.model, plain=self._again)
         event_stream = head.content_type[:17].lower() == b"text/event-stream"
         if not self._measurement.answered(
             head.status, event_stream, head.encoded, self._take_usage

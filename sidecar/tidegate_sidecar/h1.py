@@ -103,7 +103,8 @@ class Header:
 
 
 # Clients and servers repeat their lines; checking each once saves a third of the time that a head
-# takes.
+# takes. Most lines just travel on, and it is enough to know that.
+_plain: set[bytes] = set()
 _checked: dict[bytes, Header] = {}
 _names: dict[bytes, Header] = {}
 _request_lines: dict[bytes, tuple[bytes, bytes, bool]] = {}
@@ -125,9 +126,13 @@ def check_line(line: bytes) -> Header:
     # Lengths and traces differ from message to message and secrets should not outlive theirs: none
     # is worth keeping.
     if kind not in (CONTENT_LENGTH, SECRET, TRACEPARENT) and len(line) <= _MEMO_LINE_BYTES:
-        if len(_checked) >= _MEMO_LINES:
+        if len(_checked) + len(_plain) >= _MEMO_LINES:
             _checked.clear()
-        _checked[line] = header
+            _plain.clear()
+        if kind == FORWARD:
+            _plain.add(line)
+        else:
+            _checked[line] = header
     return header
 
 
@@ -214,6 +219,9 @@ class Head:
             raise BadMessageError(431, f"there must be at most {MAX_HEADER_LINES} header lines")
         forward = self.forward
         for line in lines[1:]:
+            if line in _plain:
+                forward.append(line)
+                continue
             header = _checked.get(line)
             if header is None:
                 header = check_line(line)

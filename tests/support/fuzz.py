@@ -88,7 +88,7 @@ def growth_bytes(seed: int, size: int = 500) -> int:
         left = []
         for turn in range(4):
             run(0, seed + turn, size)
-            for memo in (h1._checked, h1._names, h1._status_lines, h1._request_lines):
+            for memo in (h1._plain, h1._checked, h1._names, h1._status_lines, h1._request_lines):
                 memo.clear()
             gc.collect()
             left.append(tracemalloc.get_traced_memory()[0])
@@ -111,8 +111,9 @@ def main() -> int:
             f"slowest {1000 * tally.slowest_s:.1f} ms of CPU, all parsers together"
         )
     print(
-        f"memos: {len(h1._checked)} lines, {len(h1._names)} names, {len(h1._status_lines)} status "
-        f"lines of at most {h1._MEMO_LINES} each; beside them two rounds of each leave "
+        f"memos: {len(h1._checked) + len(h1._plain)} lines, {len(h1._names)} names, "
+        f"{len(h1._status_lines)} status lines of at most {h1._MEMO_LINES} each; "
+        f"beside them two rounds of each leave "
         f"{growth_bytes(options.seed) / 1024:.1f} KiB"
     )
     for line in found[:20]:

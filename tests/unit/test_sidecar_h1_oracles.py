@@ -170,11 +170,11 @@ def test_what_is_kept_of_lines_is_bounded_whatever_comes() -> None:
             Role.REQUEST,
         )
         by_us(b"HTTP/1.1 200 OK%d\r\nContent-Length: 0\r\n\r\n" % number, Role.RESPONSE)
-    assert len(h1._checked) <= h1._MEMO_LINES
+    assert len(h1._checked) + len(h1._plain) <= h1._MEMO_LINES
     assert len(h1._names) <= h1._MEMO_LINES
     assert len(h1._status_lines) <= h1._MEMO_LINES
     assert len(h1._request_lines) <= h1._MEMO_LINES
-    kept = [*h1._checked, *h1._names, *h1._status_lines, *h1._request_lines]
+    kept = [*h1._plain, *h1._checked, *h1._names, *h1._status_lines, *h1._request_lines]
     assert max(map(len, kept)) <= h1._MEMO_LINE_BYTES
 
 
