@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tidegate_sidecar.upstream import Upstream, UpstreamConnection
 
 ONE_WRITE_BYTES: Final = 32768
-"""Up to here head and body are joined: one segment train, one system call."""
+"""Up to here head and body are joined; larger ones are written from where they lie."""
 
 _FAILED: Final = {
     Refusal.CONNECT: Outcome.CONNECT_ERROR,

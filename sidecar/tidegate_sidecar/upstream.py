@@ -185,8 +185,7 @@ class UpstreamConnection:
         exchange.connection = self
         transport = self._transport
         assert transport is not None
-        for part in exchange.wire:
-            transport.write(part)
+        transport.writelines(exchange.wire)  # in one system call, however many they are
         if exchange.client.stalled:
             self.pause(exchange)
         if not exchange.received:

@@ -102,4 +102,4 @@ def _key(raw: bytes) -> str:
 def put_first(body: bytes, member: bytes) -> bytes:
     """Put a member in before all others of an object that has some."""
     at = body.index(b"{") + 1
-    return b"%b%b,%b" % (body[:at], member, body[at:])
+    return b"".join((body[:at], member, b",", memoryview(body)[at:]))
