@@ -20,7 +20,7 @@ from tidegate_sidecar.h1 import BadMessageError, RequestHead
 from tidegate_sidecar.headreader import HeadReader
 from tidegate_sidecar.onward import as_chunks, may_upgrade
 from tidegate_sidecar.room import CONNECTION_BYTES, SMALL_BYTES, UNREAD_BYTES, Scarce
-from tidegate_sidecar.sockets import has_left, reset
+from tidegate_sidecar.sockets import has_left, keep_little_unsent, reset
 from tidegate_sidecar.tenant import tenant_of
 from tidegate_sidecar.ways import Way
 from tidegate_wire.names import Outcome, Refusal
@@ -71,6 +71,7 @@ class ClientConnection:
         "_reading_since",
         "_refused",
         "_served",
+        "_streamed",
         "_transport",
         "counted",
         "held",
@@ -102,6 +103,7 @@ class ClientConnection:
         self._exchange: Exchange | None = None
         self._refused = False
         self._served = False
+        self._streamed = False
         self._moved = True
         self._moved_at = 0.0
         self._reading_since = 0.0
@@ -362,6 +364,13 @@ class ClientConnection:
         self._take(data)
 
     # memory and backpressure
+
+    def expect_stream(self) -> None:
+        """A stream may wait for its reader as long as that likes. A plain answer is short, and one
+        of 10 MB would cost a third more CPU in smaller pieces."""
+        if not self._streamed and self._transport is not None:
+            self._streamed = True
+            keep_little_unsent(self._transport)
 
     def recount(self) -> None:
         """Tell the room what lies here now; not called while that is little."""

@@ -79,7 +79,6 @@ class Exchange:
         "_timeouts",
         "_tunnel",
         "_upstream",
-        "_waits_for_first",
         "client",
         "connecting",
         "connection",
@@ -87,6 +86,7 @@ class Exchange:
         "received",
         "request",
         "upgrades",
+        "waits_for_first",
         "wire",
     )
 
@@ -107,6 +107,8 @@ class Exchange:
         """The request has come whole."""
         self.upgrades = False
         """The upstream may switch protocols."""
+        self.waits_for_first = False
+        """It is a stream, and no output has come."""
         self.wire: list[bytes] = []
         """The request as it goes to the upstream, until that is sent."""
         self.connection: UpstreamConnection | None = None
@@ -132,7 +134,6 @@ class Exchange:
         self._moved_at = self._started
         self._moved = False
         self._first_at: float | None = None
-        self._waits_for_first = False
         self._tunnel: Tunnel | None = None
 
     # the request
@@ -188,7 +189,8 @@ class Exchange:
         if call is not None:
             dialect = self._dialect
             if dialect.streamed and call.stream:
-                self._waits_for_first = True
+                self.waits_for_first = True
+                self.client.expect_stream()
                 asks = not self._again and upstream.unasked.asks(route.model)
                 self._take_usage = asks and dialect.must_ask_usage(call)
             if self._take_usage or route.rewrite is not None:
@@ -287,7 +289,7 @@ class Exchange:
         if not self._measurement.answered(
             head.status, event_stream, head.encoded, self._take_usage
         ):
-            self._waits_for_first = False
+            self.waits_for_first = False
         bodiless = self.request.method == b"HEAD" or head.status in (204, 304)
         if not bodiless and (body.mode != LENGTH or self._measurement.filter is not None):
             self._framing = CHUNKED if self.request.http11 else UNTIL_CLOSE
@@ -330,7 +332,7 @@ class Exchange:
             measurement.feed(piece)
             if self._first_at is None and measurement.first_seen:
                 self._first_at = self._proxy.clock.monotonic()
-                self._waits_for_first = False
+                self.waits_for_first = False
         if body.done:
             self._finish(piece, wire, body)
             return
@@ -462,7 +464,7 @@ class Exchange:
             waited_s=now - self._started,
             still_s=now - self._moved_at,
             connecting=self.connecting is not None,
-            waits_for_first=self._waits_for_first,
+            waits_for_first=self.waits_for_first,
             answering=self._status > 0,
             refuses_body=self._refuses_body,
         )

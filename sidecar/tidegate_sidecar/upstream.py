@@ -17,7 +17,7 @@ from tidegate_sidecar.dial import Dialer, OutOfDescriptorsError, UnreachableErro
 from tidegate_sidecar.h1 import BadMessageError, ResponseHead
 from tidegate_sidecar.headreader import ANSWER_START, HeadReader
 from tidegate_sidecar.room import Scarce
-from tidegate_sidecar.sockets import last_words
+from tidegate_sidecar.sockets import keep_little_unread, last_words
 from tidegate_sidecar.unasked import Unasked
 from tidegate_wire.base_url import BaseUrl
 from tidegate_wire.names import Refusal
@@ -160,6 +160,7 @@ class UpstreamConnection:
         # Told at once: a head that never ends would only be noticed by its time-out.
         self._reader = HeadReader(ANSWER_START)
         self._heard = False
+        self._streamed = False
         self._paused = False
         self._closed = False
 
@@ -185,6 +186,9 @@ class UpstreamConnection:
         exchange.connection = self
         transport = self._transport
         assert transport is not None
+        if exchange.waits_for_first and not self._streamed:
+            self._streamed = True
+            keep_little_unread(transport)
         transport.writelines(exchange.wire)  # in one system call, however many they are
         if exchange.client.stalled:
             self.pause(exchange)

@@ -1,0 +1,142 @@
+"""What readers cost that ask for a stream and read nothing of it.
+
+    python -m benchmarks.stalled_readers [--readers 50] [--json FILE]
+
+Model server and readers are one process beside the sidecar. The server streams as fast as it can
+until nothing more is taken. What the kernel holds for a sidecar is no memory of its process but of
+its container; it shows in how much the server got rid of.
+"""
+
+import argparse
+import asyncio
+import json
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.children import BenchError, child, free_port
+from benchmarks.contestants import MODEL, MissingError, child_env
+from benchmarks.cputime import tree_pss_mb
+from benchmarks.sidecars import COMPILED, PURE, Sidecar
+
+CHUNKS: Final = (b"3e8\r\ndata: " + b"x" * 992 + b"\n\n\r\n") * 16
+SERVER_BUFFER_BYTES: Final = 32_768
+"""Of the server's end; the kernel takes twice that."""
+SAMPLE_S: Final = 0.5
+STILL: Final = 4
+"""So many looks in a row that find nothing moved are the end."""
+LONGEST_S: Final = 120.0
+_BODY: Final = b'{"model":"%b","stream":true,"messages":[]}' % MODEL.encode()
+_REQUEST: Final = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    b"content-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """For each reader, in KB."""
+
+    readers: int
+    pss_kb: float
+    """More memory of the sidecar's process."""
+    taken_kb: float
+    """Sent by the server: by now in the sidecar, or in the kernel at any of the four ends."""
+
+
+class Flood:
+    """A model server without end."""
+
+    def __init__(self) -> None:
+        self.sent_bytes = 0
+        self.serving = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        own = writer.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SERVER_BUFFER_BYTES)
+        writer.transport.set_write_buffer_limits(high=0)
+        self.serving += 1
+        try:
+            await reader.readuntil(_BODY[-1:])
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n")
+            writer.write(b"transfer-encoding: chunked\r\n\r\n")
+            while True:
+                writer.write(CHUNKS)
+                await writer.drain()
+                self.sent_bytes += len(CHUNKS)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the readers have left
+        finally:
+            self.serving -= 1
+
+
+async def stall(port: int, upstream: socket.socket, pid: int, readers: int) -> Result:
+    """Open so many streams, read none, and wait until nothing moves. Raises ``TimeoutError``."""
+    flood = Flood()
+    loop = asyncio.get_running_loop()
+    async with await asyncio.start_server(flood, sock=upstream):
+        before_mb = tree_pss_mb(pid)
+        with ExitStack() as stack:
+            for _ in range(readers):
+                reader = stack.enter_context(socket.create_connection(("127.0.0.1", port), 20))
+                reader.setblocking(False)
+                await loop.sock_sendall(reader, _REQUEST)
+            async with asyncio.timeout(LONGEST_S):
+                await _stands_still(flood)
+            held_mb = await asyncio.to_thread(tree_pss_mb, pid) - before_mb
+        async with asyncio.timeout(LONGEST_S):
+            while flood.serving:
+                await asyncio.sleep(0.05)
+    return Result(
+        readers=readers,
+        pss_kb=round(held_mb * 1024 / readers, 1),
+        taken_kb=round(flood.sent_bytes / 1024 / readers, 1),
+    )
+
+
+async def _stands_still(flood: Flood) -> None:
+    seen, still = 0, 0
+    while still < STILL:
+        await asyncio.sleep(SAMPLE_S)
+        still = still + 1 if flood.sent_bytes == seen > 0 else 0
+        seen = flood.sent_bytes
+
+
+def measure(readers: int, sidecar: Sidecar) -> Result:
+    """Start the sidecar and leave streams unread. Raises ``BenchError`` where that can't be."""
+    with socket.socket() as upstream, tempfile.TemporaryDirectory() as folder:
+        upstream.bind(("127.0.0.1", 0))
+        port = free_port()
+        command = sidecar.command(Path(folder), port, upstream.getsockname()[1])
+        with child(sidecar.name, command, port, child_env(sidecar)) as pid:
+            return asyncio.run(stall(port, upstream, pid, readers))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and tell; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--readers", type=int, default=50)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--pure", action="store_true", help="the sidecar as pip installs it")
+    options = parser.parse_args(argv)
+    sidecar = PURE if options.pure else COMPILED
+    try:
+        sidecar.version()
+        result = measure(options.readers, sidecar)
+    except (BenchError, MissingError, TimeoutError) as error:
+        print(f"benchmarks.stalled_readers: {error}", file=sys.stderr)
+        return 1
+    for name, value in asdict(result).items():
+        print(f"{name:<18}{value:>12}")
+    if options.json:
+        options.json.write_text(json.dumps(asdict(result), indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
