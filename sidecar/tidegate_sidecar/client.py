@@ -7,6 +7,7 @@ is with uvicorn, nginx and Envoy, and nothing else tells us early that nobody wa
 """
 
 import asyncio
+import io
 import math
 from typing import TYPE_CHECKING, Final
 
@@ -59,12 +60,12 @@ class ClientConnection:
         "_body",
         "_dialect",
         "_exchange",
+        "_gathered",
         "_head",
         "_looking",
         "_moved",
         "_moved_at",
         "_passed_on",
-        "_payload",
         "_pending",
         "_quiet_since",
         "_reader",
@@ -96,7 +97,8 @@ class ClientConnection:
         self._dialect: Dialect = OTHER
         self._body: Body | None = None
         """Of the request that is being read, in or without an exchange."""
-        self._payload: bytes | bytearray = b""
+        self._gathered: io.BytesIO | None = None
+        """Of a body that is read here and comes in pieces."""
         self._pending = b""
         self._quiet_since = 0.0
         """By the loop's time, the end of the last answer; kept only by a leaving sidecar."""
@@ -191,18 +193,23 @@ class ClientConnection:
             if not body.done and not self._may_send(head, body, bool(data)):
                 return
         piece = body.feed(data) if data else b""
-        if not self._payload:
-            self._payload = piece
-        elif piece:
-            if isinstance(self._payload, bytes):
-                self._payload = bytearray(self._payload)
-            self._payload += piece
-        if len(self._payload) > self.proxy.config.max_request_bytes:
+        if piece and self._gathered is None and not body.done:
+            # Not a bytearray: grown to 1 MB and made bytes it takes half a millisecond, this 0.02.
+            self._gathered = io.BytesIO()
+        gathered = self._gathered
+        if gathered is not None:
+            gathered.write(piece)
+        size = len(piece) if gathered is None else gathered.tell()
+        if size > self.proxy.config.max_request_bytes:
             self._reject_size()
         elif body.done:
-            self._begin(bytes(self._payload), body)
+            self._begin(piece if gathered is None else gathered.getvalue(), body)
         else:
             self._make_room()
+
+    @property
+    def _gathered_bytes(self) -> int:
+        return 0 if self._gathered is None else self._gathered.tell()
 
     def _may_send(self, head: RequestHead, body: Body, sends: bool) -> bool:
         """Whether the client may send a body that is read here; tells it so if it asked."""
@@ -227,7 +234,7 @@ class ClientConnection:
         assert head is not None
         if body.done:
             self._received(body)
-        self._payload = b""
+        self._gathered = None
         self._served = True
         self._exchange = Exchange(self, head, self._dialect, payload, received=body.done)
         self._exchange.begin()
@@ -270,7 +277,7 @@ class ClientConnection:
     def _reject(self, status: int, code: Refusal, message: str) -> None:
         """Refuse what can't be served and close: where the next request begins is unknown."""
         self._refused = True
-        self._payload = b""
+        self._gathered = None
         self._reader = HeadReader()
         self.recount()
         head = self._head
@@ -377,7 +384,7 @@ class ClientConnection:
         transport = self._transport
         if transport is None:
             return
-        counted = self._reader.waiting + len(self._payload) + len(self._pending)
+        counted = self._reader.waiting + self._gathered_bytes + len(self._pending)
         if self._exchange is not None:
             counted += self._exchange.waiting
         if self.stalled:
@@ -467,7 +474,7 @@ class ClientConnection:
             self._refuse_slow()
 
     def _is_slow(self, took_s: float) -> bool:
-        sent = len(self._payload) + self._passed_on
+        sent = self._gathered_bytes + self._passed_on
         return took_s > REQUEST_S + sent / SLOWEST_BYTES_PER_S
 
     def _refuse_slow(self) -> None:
