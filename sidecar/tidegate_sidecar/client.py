@@ -8,7 +8,6 @@ is with uvicorn, nginx and Envoy, and nothing else tells us early that nobody wa
 
 import asyncio
 import io
-import math
 from typing import TYPE_CHECKING, Final
 
 from tidegate_sidecar import h1
@@ -20,6 +19,7 @@ from tidegate_sidecar.exchange import RETRY_AFTER_S, Exchange
 from tidegate_sidecar.h1 import BadMessageError, RequestHead
 from tidegate_sidecar.headreader import HeadReader
 from tidegate_sidecar.onward import as_chunks, may_upgrade
+from tidegate_sidecar.pace import RULE, Doing, Pace, Verdict
 from tidegate_sidecar.room import CONNECTION_BYTES, SMALL_BYTES, UNREAD_BYTES, Scarce
 from tidegate_sidecar.sockets import has_left, keep_little_unsent, reset
 from tidegate_sidecar.tenant import tenant_of
@@ -29,16 +29,6 @@ from tidegate_wire.names import Outcome, Refusal
 if TYPE_CHECKING:
     from tidegate_sidecar.proxy import Proxy
 
-REQUEST_IDLE_S: Final = 60.0
-"""A client that has begun a request and sends nothing for so long has given it up."""
-REQUEST_S: Final = 60.0
-"""In which a request has to be whole, from its first byte on, but for what it sends at
-``SLOWEST_BYTES_PER_S``: a byte now and then is no sign of life. nginx gives a head 60 s
-(``client_header_timeout``), Apache a head 20 to 40 s and a body 20 s (``RequestReadTimeout``)."""
-SLOWEST_BYTES_PER_S: Final = 500
-"""Apache's ``MinRate``."""
-IDLE_CLIENT_S: Final = 3600.0
-"""Long, since closing an idle connection can cross the next request on it."""
 MAX_PIPELINED_BYTES: Final = 65536
 QUIET_REAL_S: Final = 1.0
 """How long a kept connection of a leaving sidecar stays open past its last answer: the time in
@@ -63,13 +53,10 @@ class ClientConnection:
         "_gathered",
         "_head",
         "_looking",
-        "_moved",
-        "_moved_at",
-        "_passed_on",
+        "_pace",
         "_pending",
         "_quiet_since",
         "_reader",
-        "_reading_since",
         "_refused",
         "_served",
         "_streamed",
@@ -106,12 +93,7 @@ class ClientConnection:
         self._refused = False
         self._served = False
         self._streamed = False
-        self._moved = True
-        self._moved_at = 0.0
-        self._reading_since = 0.0
-        """When a sweep first saw the request that is being read; 0: none has."""
-        self._passed_on = 0
-        """Bytes of its body that are not here any more."""
+        self._pace = Pace()
 
     # for the event loop
 
@@ -149,7 +131,7 @@ class ClientConnection:
             exchange.connection.resume(exchange)
 
     def data_received(self, data: bytes) -> None:
-        self._moved = True
+        self._pace.moved = True
         if self._refused:
             return
         exchange = self._exchange
@@ -249,15 +231,14 @@ class ClientConnection:
             return
         if body.done:
             self._received(body)
-        self._passed_on += len(data)
+        self._pace.passed_on += len(data)
         exchange.on_body(piece, data, body)
 
     def _received(self, body: Body) -> None:
         self._pending = body.rest
         self._head = None
         self._body = None
-        self._reading_since = 0.0
-        self._passed_on = 0
+        self._pace.received()
 
     def _reject_size(self) -> None:
         limit = self.proxy.config.max_request_bytes
@@ -298,12 +279,12 @@ class ClientConnection:
         if transport is not None and not transport.is_closing():
             transport.write_eof()
             self._read_again()
-            self._moved = True
+            self._pace.moved = True
             self._linger_on(self.proxy.loop.time() + LONGEST_LINGER_REAL_S)
 
     def _linger_on(self, until: float) -> None:
-        if self._moved and self._transport is not None and self.proxy.loop.time() < until:
-            self._moved = False
+        if self._pace.moved and self._transport is not None and self.proxy.loop.time() < until:
+            self._pace.moved = False
             self.proxy.loop.call_later(LINGER_REAL_S, self._linger_on, until)
         else:
             self.cut()
@@ -433,13 +414,12 @@ class ClientConnection:
     def spare(self, now: float) -> bool:
         """Idle, and not one whose client has come and is about to ask: closed then, a connection
         leaves its client with an error, and not with a reason to try again."""
-        about_to_ask = self._moved or now - self._moved_at < REQUEST_IDLE_S
-        return self.idle and (self._served or not about_to_ask)
+        return self.idle and (self._served or not self._pace.has_just_moved(now))
 
     @property
     def used_at(self) -> float:
-        """When the last slow sweep but one had seen it in use; inf: it was since."""
-        return math.inf if self._moved else self._moved_at
+        """When it was last seen in use, for comparing."""
+        return self._pace.used_at
 
     def close(self) -> None:
         """Close an idle connection; its client may just be sending, and has to try again."""
@@ -455,31 +435,18 @@ class ClientConnection:
 
     def check(self, now: float) -> None:
         """Close what has stood still too long, or sends too slowly."""
-        answering = self._exchange is not None and (self._body is None or self.held)
-        reading = self._body is not None or not self._reader.empty
-        if self._moved or answering:
-            self._moved = False
-            self._moved_at = now
-        still_s = now - self._moved_at
+        verdict = self._pace.look(now, self._doing(), self._gathered_bytes)
+        if verdict is Verdict.GONE:
+            self.cut()
+        elif verdict is Verdict.TOO_SLOW and self._exchange is None:
+            self._reject(408, Refusal.TOO_SLOW, f"Bad request: {RULE}.")
+        elif verdict is Verdict.TOO_SLOW and self._exchange is not None:
+            self._exchange.refuse(BadMessageError(408, RULE), Refusal.TOO_SLOW)
+
+    def _doing(self) -> Doing:
         if self._refused or (self._transport is not None and self._transport.is_closing()):
-            if still_s > REQUEST_IDLE_S:
-                self.cut()
-        elif answering or not reading:
-            self._reading_since = 0.0
-            if still_s > IDLE_CLIENT_S:
-                self.cut()
-        elif not self._reading_since:
-            self._reading_since = now
-        elif still_s > REQUEST_IDLE_S or self._is_slow(now - self._reading_since):
-            self._refuse_slow()
-
-    def _is_slow(self, took_s: float) -> bool:
-        sent = self._gathered_bytes + self._passed_on
-        return took_s > REQUEST_S + sent / SLOWEST_BYTES_PER_S
-
-    def _refuse_slow(self) -> None:
-        rule = f"a request must be sent within {REQUEST_S:g} s or at {SLOWEST_BYTES_PER_S} bytes/s"
-        if self._exchange is None:
-            self._reject(408, Refusal.TOO_SLOW, f"Bad request: {rule}.")
-        else:
-            self._exchange.refuse(BadMessageError(408, rule), Refusal.TOO_SLOW)
+            return Doing.CLOSING
+        if self._exchange is not None and (self._body is None or self.held):
+            return Doing.ANSWERING
+        reading = self._body is not None or not self._reader.empty
+        return Doing.READING if reading else Doing.WAITING
