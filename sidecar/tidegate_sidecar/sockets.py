@@ -7,6 +7,7 @@ import asyncio
 import os
 import socket
 import struct
+from contextlib import suppress
 from typing import Final
 
 PROBE_AFTER_S: Final = 60
@@ -72,9 +73,12 @@ def keep_little_unread(transport: asyncio.Transport) -> None:
     could send no more than that in each.
     """
     sock = transport.get_extra_info("socket")
-    # A machine speaks to an address of its own from the same address.
-    if sock.getpeername()[0] == sock.getsockname()[0]:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD_BYTES)
+    with suppress(
+        OSError
+    ):  # reset already, which the loop will tell; it has no other end any more
+        # A machine speaks to an address of its own from the same address.
+        if sock.getpeername()[0] == sock.getsockname()[0]:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD_BYTES)
 
 
 def probe(transport: asyncio.Transport) -> None:

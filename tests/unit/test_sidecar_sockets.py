@@ -4,6 +4,7 @@ a server that is far is not slowed for it.
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -80,3 +81,15 @@ def test_another_machine_sends_as_much_as_its_round_trip_needs(join: Join) -> No
     before = window(ours)
     keep_little_unread(Transport(ours))
     assert window(ours) == before > 2 * UNREAD_BYTES
+
+
+def test_a_connection_that_is_reset_already_is_left_to_the_loop(join: Join) -> None:
+    ours, theirs = join("127.0.0.1")
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    with pytest.raises(ConnectionResetError):
+        ours.recv(1)
+    with pytest.raises(OSError, match="not connected"):
+        ours.getpeername()
+    keep_little_unread(Transport(ours))
+    keep_little_unsent(Transport(ours))
