@@ -9,7 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from real_cluster import Cluster, find_cluster, helm_install, load_images, namespace
+from real_cluster import (
+    Cluster,
+    find_cluster,
+    helm_install,
+    load_images,
+    namespace,
+    wait_deleted,
+)
 
 QUICK = ("--set", "settings.tick_s=3")
 """A tick of three seconds instead of fifteen: what is tested is what happens, not how long one
@@ -50,9 +57,19 @@ def tidegate(cluster: Cluster) -> Cluster:
     return cluster
 
 
+@pytest.fixture(scope="session")
+def leaving(cluster: Cluster) -> Iterator[list[str]]:
+    """Namespaces whose tests are over. Kubernetes takes five seconds and more for each, and the
+    next test need not wait for them; in the end all must be gone."""
+    names: list[str] = []
+    yield names
+    for name in names:
+        wait_deleted(cluster, name)
+
+
 @pytest.fixture
-def space(tidegate: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+def space(tidegate: Cluster, leaving: list[str], request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own that enforces Pod Security ``restricted``."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:50].rstrip("-")
-    with namespace(tidegate, name, RESTRICTED) as made:
+    with namespace(tidegate, name, RESTRICTED, leaving=leaving) as made:
         yield made

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from real_cluster import NAMESPACE, ROOT, Cluster
+from real_cluster import NAMESPACE, ROOT, Cluster, begin_delete, wait_deleted
 
 MARK = "<!-- tested: cluster -->"
 SHELL_S = 600.0
@@ -21,12 +21,14 @@ def nothing(cluster: Cluster) -> Iterator[Cluster]:
     """The cluster without Tidegate, and without the README's namespace, then and afterwards."""
     _remove(cluster)
     yield cluster
-    cluster.kubectl("delete", "namespace", "shop", "--timeout=180s")
+    begin_delete(cluster, "shop")
+    wait_deleted(cluster, "shop")
 
 
 def _remove(cluster: Cluster) -> None:
     gone = ("--ignore-not-found", "--timeout=180s")
-    cluster.kubectl("delete", "namespace", "shop", *gone)
+    begin_delete(cluster, "shop")
+    wait_deleted(cluster, "shop")
     cluster.run("helm", "uninstall", "tidegate", "-n", NAMESPACE, "--ignore-not-found", "--wait")
     cluster.kubectl("delete", "crd", "llmqualitypolicies.tidegate.io", *gone)
     cluster.kubectl("delete", "namespace", NAMESPACE, *gone)
