@@ -25,7 +25,7 @@ from tidegate_sidecar.onward import (
     request_head,
     switch_head,
 )
-from tidegate_sidecar.overdue import overdue
+from tidegate_sidecar.patience import Patience
 from tidegate_sidecar.room import Scarce
 from tidegate_sidecar.tenant import tenant_of
 from tidegate_sidecar.tunnel import Tunnel
@@ -61,32 +61,27 @@ class Exchange:
         "_again",
         "_call",
         "_dialect",
-        "_first_at",
         "_framing",
         "_head_out",
         "_held",
         "_keep",
         "_measurement",
-        "_moved",
-        "_moved_at",
         "_payload",
         "_proxy",
         "_retried",
         "_route",
-        "_started",
         "_status",
         "_take_usage",
-        "_timeouts",
         "_tunnel",
         "_upstream",
         "client",
         "connecting",
         "connection",
         "over",
+        "patience",
         "received",
         "request",
         "upgrades",
-        "waits_for_first",
         "wire",
     )
 
@@ -100,22 +95,21 @@ class Exchange:
         received: bool,
     ) -> None:
         """``payload``: the request's body, or what has come of one that goes on as it comes."""
+        proxy = client.proxy
         self.client = client
         self.request = request
+        self.patience = Patience(proxy.config.timeouts, proxy.clock.monotonic())
         self.over = False
         self.received = received
         """The request has come whole."""
         self.upgrades = False
         """The upstream may switch protocols."""
-        self.waits_for_first = False
-        """It is a stream, and no output has come."""
         self.wire: list[bytes] = []
         """The request as it goes to the upstream, until that is sent."""
         self.connection: UpstreamConnection | None = None
         self.connecting: asyncio.Task[None] | None = None
-        self._proxy: Proxy = client.proxy
+        self._proxy: Proxy = proxy
         self._payload = payload
-        self._timeouts = self._proxy.config.timeouts
         self._upstream: Upstream | None = None
         self._dialect = dialect
         self._call: Call | None = None
@@ -130,10 +124,6 @@ class Exchange:
         self._framing = LENGTH
         """How the answer's body goes to the client."""
         self._keep = request.keep_alive
-        self._started = self._proxy.clock.monotonic()
-        self._moved_at = self._started
-        self._moved = False
-        self._first_at: float | None = None
         self._tunnel: Tunnel | None = None
 
     # the request
@@ -152,7 +142,7 @@ class Exchange:
             named = "" if self._call is None else self._call.model
             asked = model_in_path(request.target) or named
             verdict = admit(
-                proxy.config, tenant, asked, proxy.clock.unix(self._started), proxy.turn
+                proxy.config, tenant, asked, proxy.clock.unix(self.patience.started), proxy.turn
             )
             if isinstance(verdict, Blocked):
                 proxy.meter.blocked(verdict.model, tenant, verdict.code)
@@ -189,7 +179,7 @@ class Exchange:
         if call is not None:
             dialect = self._dialect
             if dialect.streamed and call.stream:
-                self.waits_for_first = True
+                self.patience.waits_for_first = True
                 self.client.expect_stream()
                 asks = not self._again and upstream.unasked.asks(route.model)
                 self._take_usage = asks and dialect.must_ask_usage(call)
@@ -216,7 +206,7 @@ class Exchange:
 
     def on_body(self, piece: bytes, wire: bytes, body: Body) -> None:
         """More came of a request's body that goes on as it comes; arguments as in ``on_piece``."""
-        self._moved = True
+        self.patience.moved = True
         self.received = body.done
         out = as_chunks(piece, wire, body) if body.mode == CHUNKED else piece
         if self.connection is not None:
@@ -233,7 +223,7 @@ class Exchange:
             self.fail(Refusal.RESET, "closed the connection without an answer")
             return
         self._retried = True
-        self._moved = True
+        self.patience.moved = True
         self._upstream.serve(self, fresh=True)
 
     def _go_again(self) -> None:
@@ -274,7 +264,7 @@ class Exchange:
 
     def on_head(self, head: ResponseHead, body: Body) -> None:
         """The answer begins."""
-        self._moved = True
+        self.patience.moved = True
         self.wire = []  # up to the cap on bodies in size, and not sent again from here on
         if self._take_usage and head.status in REFUSALS:
             self._held = HeldAnswer(head.status)
@@ -289,7 +279,7 @@ class Exchange:
         if not self._measurement.answered(
             head.status, event_stream, head.encoded, self._take_usage
         ):
-            self.waits_for_first = False
+            self.patience.waits_for_first = False
         bodiless = self.request.method == b"HEAD" or head.status in (204, 304)
         if not bodiless and (body.mode != LENGTH or self._measurement.filter is not None):
             self._framing = CHUNKED if self.request.http11 else UNTIL_CLOSE
@@ -317,7 +307,7 @@ class Exchange:
 
     def on_piece(self, piece: bytes, wire: bytes, body: Body) -> None:
         """Bytes of the answer's body came; ``wire`` is the same as it was framed."""
-        self._moved = True
+        self.patience.moved = True
         if self._held is not None:
             whole = self._held.feed(piece, last=body.done)
             if whole is None:
@@ -330,9 +320,8 @@ class Exchange:
         measurement = self._measurement
         if piece:
             measurement.feed(piece)
-            if self._first_at is None and measurement.first_seen:
-                self._first_at = self._proxy.clock.monotonic()
-                self.waits_for_first = False
+            if measurement.first_seen and self.patience.first_at is None:
+                self.patience.output_began(self._proxy.clock.monotonic())
         if body.done:
             self._finish(piece, wire, body)
             return
@@ -437,10 +426,12 @@ class Exchange:
         if self._tunnel is not None:
             self._check_tunnel(self._tunnel, now)
             return
-        if self._moved:
-            self._moved = False
-            self._moved_at = now
-        problem = self._overdue(now)
+        problem = self.patience.overdue(
+            now,
+            connecting=self.connecting is not None,
+            answering=self._status > 0,
+            refuses_body=self._refuses_body,
+        )
         if not problem:
             return
         code = Refusal.TIMEOUT if self.connecting is None else Refusal.CONNECT
@@ -453,21 +444,10 @@ class Exchange:
             self.fail(code, problem, 504)
 
     def _check_tunnel(self, tunnel: Tunnel, now: float) -> None:
-        if self._proxy.draining and tunnel.is_overdue(now, self._timeouts):
+        if self._proxy.draining and tunnel.is_overdue(now, self.patience.limits):
             self._detach()
             self._settle(Outcome.TIMEOUT)
             self.client.cut(flush=False)
-
-    def _overdue(self, now: float) -> str:
-        return overdue(
-            self._timeouts,
-            waited_s=now - self._started,
-            still_s=now - self._moved_at,
-            connecting=self.connecting is not None,
-            waits_for_first=self.waits_for_first,
-            answering=self._status > 0,
-            refuses_body=self._refuses_body,
-        )
 
     @property
     def _refuses_body(self) -> bool:
@@ -486,10 +466,13 @@ class Exchange:
         self._proxy.live.discard(self)
         clock = self._proxy.clock
         ended = clock.monotonic()
-        first_at = self._first_at
-        ttft_s = None if first_at is None else first_at - self._started
+        patience = self.patience
         self._measurement.close(
-            outcome, ended - self._started, ttft_s, self.request.traceparent, clock.unix(ended)
+            outcome,
+            ended - patience.started,
+            patience.ttft_s,
+            self.request.traceparent,
+            clock.unix(ended),
         )
 
 

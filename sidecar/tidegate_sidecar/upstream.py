@@ -186,7 +186,7 @@ class UpstreamConnection:
         exchange.connection = self
         transport = self._transport
         assert transport is not None
-        if exchange.waits_for_first and not self._streamed:
+        if exchange.patience.waits_for_first and not self._streamed:
             self._streamed = True
             keep_little_unread(transport)
         transport.writelines(exchange.wire)  # in one system call, however many they are
