@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from tidegate_sidecar.dialect.reading import read_json
 from tidegate_sidecar.dialect.schema import (
     MessageEvent,
     MessageOutput,
@@ -23,7 +24,7 @@ from tidegate_sidecar.dialect.shape import (
     Operation,
     Stream,
     StreamEnd,
-    text_chars,
+    part_chars,
 )
 from tidegate_sidecar.dialect.usage import CHARS_PER_TOKEN, PlainAnswer, Usage
 from tidegate_sidecar.sse import Watcher
@@ -54,11 +55,8 @@ class Messages(Dialect):
         return answer.usage(read_usage)
 
     def answer_chars(self, body: bytes) -> int:
-        try:
-            blocks = _output.decode(body).content or ()
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            return 0
-        return sum(_block_chars(block) for block in blocks)
+        reply = read_json(_output, body)
+        return 0 if reply is None else part_chars(reply.content, _TEXTS)
 
     def error_body(self, status: int, message: str, code: str) -> bytes:
         kind = _ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
@@ -83,7 +81,7 @@ class MessageStream(Stream):
         self._start: Usage | None = None
 
     def output_chars(self, data: bytes) -> int:
-        event = _read(data)
+        event = read_json(_event, data)
         if event is None:
             return 0 if data.strip() == DONE else CHARS_PER_TOKEN
         if event.type == "content_block_delta" and event.delta is not None:
@@ -97,7 +95,7 @@ class MessageStream(Stream):
 
     def is_output(self, data: bytes) -> bool:
         if self._start is None:
-            event = _read(data)
+            event = read_json(_event, data)
             if event is not None and event.message is not None:
                 self._start = read_usage(bytes(event.message.usage))
                 return False
@@ -107,7 +105,7 @@ class MessageStream(Stream):
         end = StreamEnd()
         end.usage_partial = True
         for data in watcher.last(LAST_EVENTS):
-            event = _read(data)
+            event = read_json(_event, data)
             if event is None:
                 continue
             end.complete = end.complete or event.type == "message_stop"
@@ -120,20 +118,10 @@ class MessageStream(Stream):
         return end
 
 
-def _read(data: bytes) -> MessageEvent | None:
-    try:
-        return _event.decode(data)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
-
-
 def read_usage(raw: bytes) -> Usage | None:
     """Usage as this API tells it: a ``UsageReader``."""
-    if not raw:
-        return None
-    try:
-        told = _usage.decode(raw)
-    except msgspec.MsgspecError:
+    told = read_json(_usage, raw)
+    if told is None:
         return None
     cached = told.cache_read_input_tokens or 0
     created = told.cache_creation_input_tokens or 0
@@ -160,7 +148,3 @@ def _joined(last: Usage | None, start: Usage | None) -> Usage | None:
         last.cached_input = start.cached_input
         last.cache_creation = start.cache_creation
     return last
-
-
-def _block_chars(block: dict[str, object]) -> int:
-    return sum(text_chars(value) for name, value in block.items() if name in _TEXTS)

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from tidegate_sidecar.dialect.reading import read_json
 from tidegate_sidecar.dialect.rewrite import put_first, replace_values
 from tidegate_sidecar.dialect.schema import Call, ChatEvent, ChatOutput, ChatText, ChatUsage
 from tidegate_sidecar.dialect.shape import (
@@ -22,7 +23,7 @@ from tidegate_sidecar.dialect.shape import (
     StreamEnd,
     text_chars,
 )
-from tidegate_sidecar.dialect.usage import CHARS_PER_TOKEN, PlainAnswer, Usage
+from tidegate_sidecar.dialect.usage import CHARS_PER_TOKEN, PlainAnswer, Usage, usage_by_openai
 from tidegate_sidecar.sse import EventFilter, Watcher
 
 _TEXTS: Final = frozenset(
@@ -105,7 +106,7 @@ class ChatStream(Stream):
             if data.strip() == DONE:
                 end.complete = True
                 continue
-            reply = _read(data)
+            reply = read_json(_event, data)
             if reply is None:
                 continue
             if reply.error is not None:
@@ -122,27 +123,17 @@ class ChatStream(Stream):
 _STREAM: Final = ChatStream()
 
 
-def _read(body: bytes) -> ChatEvent | None:
-    try:
-        return _event.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
-
-
 def is_usage_only(data: bytes) -> bool:
     """Whether an event is the extra one that ``include_usage`` adds: usage, and an empty list of
     choices."""
-    reply = _read(data)
+    reply = read_json(_event, data)
     return reply is not None and reply.choices == [] and read_usage(bytes(reply.usage)) is not None
 
 
 def _chars(body: bytes) -> int | None:
     """Characters of output in an answer or event; None if it is not of this API."""
-    try:
-        reply = _output.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
-    return sum(_choice_chars(choice) for choice in reply.choices or ())
+    reply = read_json(_output, body)
+    return None if reply is None else sum(_choice_chars(choice) for choice in reply.choices or ())
 
 
 def _choice_chars(choice: ChatText) -> int:
@@ -160,20 +151,13 @@ def _choice_chars(choice: ChatText) -> int:
 
 def read_usage(raw: bytes) -> Usage | None:
     """Usage as this API tells it: a ``UsageReader``."""
-    if not raw:
+    told = read_json(_usage, raw)
+    if told is None:
         return None
-    try:
-        told = _usage.decode(raw)
-    except msgspec.MsgspecError:
-        return None
-    incoming = told.prompt_tokens or 0
-    before, after = told.prompt_tokens_details, told.completion_tokens_details
-    return Usage(
-        incoming,
-        # xAI and Gemini leave reasoning out of completion_tokens, and have it in the total:
-        # https://docs.x.ai/docs/key-information/consumption-and-rate-limits
-        max(told.completion_tokens or 0, (told.total_tokens or 0) - incoming),
-        cached_input=0 if before is None else before.cached_tokens or 0,
-        cache_creation=0 if before is None else before.cache_write_tokens or 0,
-        reasoning=0 if after is None else after.reasoning_tokens or 0,
+    return usage_by_openai(
+        told.prompt_tokens,
+        told.completion_tokens,
+        told.total_tokens,
+        told.prompt_tokens_details,
+        told.completion_tokens_details,
     )

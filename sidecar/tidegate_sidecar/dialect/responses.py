@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from tidegate_sidecar.dialect.reading import read_json
 from tidegate_sidecar.dialect.schema import (
     ResponseEvent,
     ResponseOutput,
@@ -24,9 +25,16 @@ from tidegate_sidecar.dialect.shape import (
     Operation,
     Stream,
     StreamEnd,
+    part_chars,
     text_chars,
 )
-from tidegate_sidecar.dialect.usage import CHARS_PER_TOKEN, PlainAnswer, Usage, last_usage
+from tidegate_sidecar.dialect.usage import (
+    CHARS_PER_TOKEN,
+    PlainAnswer,
+    Usage,
+    last_usage,
+    usage_by_openai,
+)
 from tidegate_sidecar.sse import Watcher
 
 _ENDS: Final = frozenset(("response.completed", "response.incomplete"))
@@ -52,11 +60,8 @@ class Responses(Dialect):
         return answer.usage(read_usage)
 
     def answer_chars(self, body: bytes) -> int:
-        try:
-            items = _output.decode(body).output or ()
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            return 0
-        return sum(_item_chars(item) for item in items)
+        reply = read_json(_output, body)
+        return 0 if reply is None else part_chars(reply.output, _TEXTS)
 
 
 RESPONSES: Final[Dialect] = Responses(
@@ -72,7 +77,7 @@ class ResponseStream(Stream):
     def output_chars(self, data: bytes) -> int:
         if data.strip() == DONE:
             return 0
-        event = _read(data)
+        event = read_json(_event, data)
         if event is None:
             return CHARS_PER_TOKEN
         if event.type.endswith(".delta"):
@@ -89,7 +94,7 @@ class ResponseStream(Stream):
             if data.strip() == DONE:
                 end.complete = True  # LiteLLM and others add it to every kind of stream
                 continue
-            event = _read(data)
+            event = read_json(_event, data)
             kind, usage = _torn(data) if event is None else (event.type, _usage_in(event))
             end.complete = end.complete or kind in _ENDS
             end.failed = kind in _FAILS
@@ -102,13 +107,6 @@ class ResponseStream(Stream):
 _STREAM: Final = ResponseStream()
 
 
-def _read(data: bytes) -> ResponseEvent | None:
-    try:
-        return _event.decode(data)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
-
-
 def _usage_in(event: ResponseEvent) -> Usage | None:
     return None if event.response is None else read_usage(bytes(event.response.usage))
 
@@ -119,24 +117,15 @@ def _torn(data: bytes) -> tuple[str, Usage | None]:
     return (b"" if kind is None else kind[1]).decode(), last_usage(data, read_usage)
 
 
-def _item_chars(item: dict[str, object]) -> int:
-    return sum(text_chars(value) for name, value in item.items() if name in _TEXTS)
-
-
 def read_usage(raw: bytes) -> Usage | None:
     """Usage as this API tells it: a ``UsageReader``."""
-    if not raw:
+    told = read_json(_usage, raw)
+    if told is None:
         return None
-    try:
-        told = _usage.decode(raw)
-    except msgspec.MsgspecError:
-        return None
-    incoming = told.input_tokens or 0
-    before, after = told.input_tokens_details, told.output_tokens_details
-    return Usage(
-        incoming,
-        max(told.output_tokens or 0, (told.total_tokens or 0) - incoming),
-        cached_input=0 if before is None else before.cached_tokens or 0,
-        cache_creation=0 if before is None else before.cache_write_tokens or 0,
-        reasoning=0 if after is None else after.reasoning_tokens or 0,
+    return usage_by_openai(
+        told.input_tokens,
+        told.output_tokens,
+        told.total_tokens,
+        told.input_tokens_details,
+        told.output_tokens_details,
     )

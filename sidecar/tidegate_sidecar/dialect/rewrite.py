@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from tidegate_sidecar.dialect.reading import read_json
 from tidegate_sidecar.dialect.schema import Members
 
 STRUCTURE: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]', re.DOTALL)
@@ -42,9 +43,8 @@ def _replace_found(body: bytes, changes: dict[str, bytes]) -> bytes | None:
     with another one, and a number is followed by neither comma nor brace where it is not over: so
     what can be laid out from start to end is what stands there.
     """
-    try:
-        members = _members.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    members = read_json(_members, body)
+    if members is None:
         return None  # a key that is no UTF-8
     out: list[bytes] = []
     done_to = 0

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from tidegate_sidecar.dialect.reading import read_json
 from tidegate_sidecar.dialect.rewrite import replace_values
 from tidegate_sidecar.dialect.schema import Call
 from tidegate_sidecar.dialect.usage import CHARS_PER_TOKEN, PlainAnswer, Usage
@@ -160,10 +161,14 @@ _call: Final = msgspec.json.Decoder(Call)
 
 def parse_call(body: bytes) -> Call | None:
     """Read a request's body; None if it isn't a JSON object with fields of the right kind."""
-    try:
-        return _call.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
+    return read_json(_call, body)
+
+
+def part_chars(parts: list[dict[str, object]] | None, names: frozenset[str]) -> int:
+    """Characters in those members of an answer's parts that are a model's words."""
+    return sum(
+        text_chars(value) for part in parts or () for name, value in part.items() if name in names
+    )
 
 
 def text_chars(value: object) -> int:

@@ -9,8 +9,9 @@ from typing import Final
 
 import msgspec
 
+from tidegate_sidecar.dialect.reading import read_json
 from tidegate_sidecar.dialect.rewrite import CLOSES, OPENS, STRUCTURE
-from tidegate_sidecar.dialect.schema import Answer
+from tidegate_sidecar.dialect.schema import Answer, InputDetails, OutputDetails
 
 CHARS_PER_TOKEN: Final = 4
 """OpenAI's own rule of thumb for English; a tokenizer costs 2-7 ms per 100k characters and 81
@@ -88,6 +89,26 @@ their word.
 """
 
 
+def usage_by_openai(
+    incoming: int | None,
+    outgoing: int | None,
+    total: int | None,
+    before: InputDetails | None,
+    after: OutputDetails | None,
+) -> Usage:
+    """As OpenAI's APIs tell it, which differ in names alone."""
+    told_in = incoming or 0
+    return Usage(
+        told_in,
+        # xAI and Gemini leave reasoning out of the output, and have it in the total:
+        # https://docs.x.ai/docs/key-information/consumption-and-rate-limits
+        max(outgoing or 0, (total or 0) - told_in),
+        cached_input=0 if before is None else before.cached_tokens or 0,
+        cache_creation=0 if before is None else before.cache_write_tokens or 0,
+        reasoning=0 if after is None else after.reasoning_tokens or 0,
+    )
+
+
 def request_tokens(body: bytes) -> int:
     """What a request's body is taken for where nobody tells of its input.
 
@@ -137,21 +158,19 @@ class PlainAnswer:
         """All of it; None if it is too long."""
         return bytes(self._head) if self.size == len(self._head) else None
 
-    def usage(self, read: UsageReader) -> Usage | None:
+    def usage(self, usage_of: UsageReader) -> Usage | None:
         """What it says about usage; None if nothing that can be read."""
         whole = self.whole
         if whole is not None:
-            try:
-                return read(bytes(_answer.decode(whole).usage))
-            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-                return None
+            answer = read_json(_answer, whole)
+            return None if answer is None else usage_of(bytes(answer.usage))
         ends = self._tail
         if len(ends) < END_BYTES:
             ends = bytes(self._head[-END_BYTES:]) + ends
-        return last_usage(ends, read) or last_usage(bytes(self._head[:END_BYTES]), read)
+        return last_usage(ends, usage_of) or last_usage(bytes(self._head[:END_BYTES]), usage_of)
 
 
-def last_usage(text: bytes, read: UsageReader) -> Usage | None:
+def last_usage(text: bytes, usage_of: UsageReader) -> Usage | None:
     """The last usage object in a piece of JSON."""
     found = None
     for match in _USAGE.finditer(text):
@@ -160,6 +179,6 @@ def last_usage(text: bytes, read: UsageReader) -> Usage | None:
             first = text[token.start()]
             depth += (first in OPENS) - (first in CLOSES)
             if depth == 0:
-                found = read(text[match.start(1) : token.end()]) or found
+                found = usage_of(text[match.start(1) : token.end()]) or found
                 break
     return found
