@@ -1,7 +1,8 @@
 """The data path as a whole: the config in force, the upstreams, the clients, and one sweep.
 
 Law: a new config holds for the next request; running ones finish on what they began with. One
-sweep looks at all exchanges, instead of a timer for each.
+sweep looks at all exchanges, instead of a timer for each. Nobody is overdue for what lies here
+unread: where the loop stood still, it reads before anybody is judged.
 """
 
 import asyncio
@@ -73,7 +74,11 @@ class Proxy:
             self.upstream_for(url)
         self._interval_s = FAST_SWEEP_REAL_S if clock.speed > 1 else SWEEP_REAL_S
         self._slow_sweep_at = clock.monotonic()
-        self._timer: asyncio.TimerHandle | None = loop.call_later(self._interval_s, self._sweep)
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        """By the loop's time, when the next sweep comes if nothing holds it up."""
+        self._was_late = False
+        self._sweep_later()
 
     def configure(self, config: SidecarConfig) -> None:
         """Put a config in force for all requests that begin from now on.
@@ -148,8 +153,17 @@ class Proxy:
             upstream = self._upstreams[url] = Upstream(url, self.loop, self._dialer)
         return upstream
 
-    def _sweep(self) -> None:
+    def _sweep_later(self) -> None:
+        self._due = self.loop.time() + self._interval_s
         self._timer = self.loop.call_later(self._interval_s, self._sweep)
+
+    def _sweep(self) -> None:
+        # Suspended, or on a busy machine: by the next sweep what has come meanwhile is read. That
+        # one judges, late or not, lest a loop that is always behind never does.
+        self._was_late = not self._was_late and self.loop.time() - self._due > self._interval_s
+        self._sweep_later()
+        if self._was_late:
+            return
         now = self.clock.monotonic()
         for exchange in list(self.live):
             exchange.check(now)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 from contextlib import closing
 
 import pytest
@@ -94,6 +95,20 @@ async def test_a_connection_that_is_not_accepted_times_out() -> None:
             assert refused_with(answer) == (504, "server_error", Refusal.CONNECT)
             assert stand.series.outcomes == {Outcome.CONNECT_ERROR: 1}
             assert "accept a connection" in json.loads(answer.body)["error"]["message"]
+
+
+async def test_a_loop_that_is_always_behind_ends_it_all_the_same() -> None:
+    async def is_behind() -> None:
+        while True:
+            time.sleep(0.1)  # in which five sweeps are due
+            await asyncio.sleep(0)
+
+    config = SidecarConfig(timeouts=Timeouts(first_token_s=90, connect_s=600))
+    async with proxied(hang, config, speed=60) as stand, asyncio.timeout(20):
+        busy = asyncio.create_task(is_behind())
+        answer = await stand.ask(post(STREAM))
+        busy.cancel()
+        assert refused_with(answer) == (504, "server_error", Refusal.TIMEOUT)
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST /v1/chat", post(PLAIN)[:-5]])
