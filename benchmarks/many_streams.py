@@ -28,6 +28,7 @@ from benchmarks.children import BenchError, child, free_port
 from benchmarks.contestants import MODEL, MissingError, child_env
 from benchmarks.cputime import tree_cpu_s, tree_pss_mb
 from benchmarks.sidecars import COMPILED, PURE, Sidecar
+from tidegate_sidecar.room import CONNECTION_BYTES
 
 OPENED_PER_S: Final = 500
 """How fast streams are opened: what is measured is holding them, and not a rush at the door."""
@@ -36,8 +37,8 @@ TICK_S: Final = 0.02
 SLACK_S: Final = 60.0
 """Longest wait for all to open, and for all to end."""
 SAMPLE_S: Final = 2.0
-SPARE_DESCRIPTORS: Final = 128
-"""For all but streams, here and in the sidecar."""
+SPARE: Final = 128
+"""Connections, and descriptors, for all but streams, here and in the sidecar."""
 
 _HEAD: Final = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -290,14 +291,16 @@ def measure(run: Run, sidecar: Sidecar) -> Result:
     """Start the sidecar and hold streams through it. Raises ``BenchError`` where that can't be."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    most = (hard - SPARE_DESCRIPTORS) // 2
+    most = (hard - SPARE) // 2
     if run.streams > most:
         raise BenchError(f"--streams must be at most {most} (ulimit -Hn), was: {run.streams}")
     with socket.socket() as upstream, tempfile.TemporaryDirectory() as folder:
         upstream.bind(("127.0.0.1", 0))
         port = free_port()
         command = sidecar.command(Path(folder), port, upstream.getsockname()[1])
-        with child(sidecar.name, command, port, child_env(sidecar)) as pid:
+        # What a container would need for so many: the default is made for 256 MiB, or 9,500.
+        memory = {"TIDEGATE_MAX_BUFFERED_BYTES": str((run.streams + SPARE) * CONNECTION_BYTES)}
+        with child(sidecar.name, command, port, child_env(sidecar) | memory) as pid:
             return uvloop.run(hold(port, upstream, pid, run))
 
 
