@@ -46,7 +46,8 @@ def _replace_found(body: bytes, changes: dict[str, bytes]) -> bytes | None:
     members = read_json(_members, body)
     if members is None:
         return None  # a key that is no UTF-8
-    out: list[bytes] = []
+    view = memoryview(body)  # long values are copied once
+    out: list[bytes | memoryview] = []
     done_to = 0
     at = 0
     for name, raw in members.items():
@@ -57,11 +58,11 @@ def _replace_found(body: bytes, changes: dict[str, bytes]) -> bytes | None:
         start = to_value.end()
         at = start + len(value)
         if name in changes:
-            out += (body[done_to:start], changes[name])
+            out += (view[done_to:start], changes[name])
             done_to = at
     if body[at:].strip() != b"}":
         return None
-    out.append(body[done_to:])
+    out.append(view[done_to:])
     return b"".join(out)
 
 
