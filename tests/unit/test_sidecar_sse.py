@@ -186,8 +186,12 @@ def test_without_the_mark_every_byte_passes(data: bytes, size: int) -> None:
 
 def test_an_event_too_long_to_be_held_passes_whatever_it_says() -> None:
     long = USAGE.replace(b'"choices":[]', b'"choices":[],"x":"' + b"y" * MAX_HELD_BYTES + b'"')
+    begun = b"data: " + b"y" * MAX_HELD_BYTES
+    lines = begun + b"\n" + USAGE
+    assert through([begun, b"\n" + USAGE + DONE]) == lines + DONE
     for size in (999, 100_000):
         assert through(pieces(TOKEN + long + USAGE + DONE, size)) == TOKEN + long + DONE
+        assert through(pieces(lines + USAGE + DONE, size)) == lines + DONE
 
 
 def test_whole_events_are_not_held_back() -> None:
