@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from functools import partial
 
 import pytest
 import uvloop
@@ -291,6 +292,10 @@ LEAVING = {
 }
 
 
+WITHIN_S = 0.1
+"""A client that has left is noticed."""
+
+
 def leave(client: RawClient, how: str) -> None:
     if how == "half-closes":
         client.writer.write_eof()
@@ -301,14 +306,34 @@ def leave(client: RawClient, how: str) -> None:
         client.writer.close()
 
 
+async def quickest(once: Callable[[], Awaitable[float]]) -> float:
+    """The best of three seconds, unless one is good: the machine may be busy with others."""
+    best = await once()
+    for _ in range(2):
+        if best >= WITHIN_S:
+            best = min(best, await once())
+    return best
+
+
+async def seconds_until_over(client: RawClient, exchange: Exchange, how: str = "closes") -> float:
+    """From when the client leaves."""
+    now = asyncio.get_running_loop().time
+    left_at = now()
+    leave(client, how)
+    while not exchange.over:
+        await asyncio.sleep(0.001)
+    assert exchange.connection is None
+    assert exchange.connecting is None
+    return now() - left_at
+
+
 @pytest.mark.parametrize("how", ["closes", "resets", "half-closes"])
 @pytest.mark.parametrize(("sent", "stalls"), LEAVING.values(), ids=LEAVING)
 @pytest.mark.parametrize("loop", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_a_client_that_leaves_ends_the_call_within_100_ms(
     sent: bytes, stalls: bool, how: str, loop: Callable[[Awaitable[float]], float]
 ) -> None:
-    # The best of three: the machine may be busy with something else.
-    assert any(loop(seconds_until_ended(sent, stalls, how)) < 0.1 for _ in range(3))
+    assert loop(quickest(partial(seconds_until_ended, sent, stalls, how))) < WITHIN_S
 
 
 async def seconds_until_ended(sent: bytes, stalls: bool, how: str) -> float:
@@ -326,13 +351,9 @@ async def seconds_until_ended(sent: bytes, stalls: bool, how: str) -> float:
             await client.send(b"x" * 65536)
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.1)
-        left_at = asyncio.get_running_loop().time()
-        leave(client, how)
-        while not exchange.over:
-            await asyncio.sleep(0.001)
-        assert exchange.connection is None
+        took_s = await seconds_until_over(client, exchange, how)
         assert stand.series.outcomes == {Outcome.CANCELLED: 1}
-        return asyncio.get_running_loop().time() - left_at
+        return took_s
 
 
 IN_BETWEEN = {
@@ -350,17 +371,45 @@ async def test_a_client_that_leaves_while_it_is_answered(sent: bytes, target: st
         await call.send(sent)
         await asyncio.sleep(60)
 
-    async with proxied(script) as stand, asyncio.timeout(10):
-        client = await stand.connect()
-        await client.send(post(b"{}", target))
-        call = await called(stand)
-        await asyncio.sleep(0.05)
-        (exchange,) = stand.proxy.live
-        client.writer.close()
-        await ended(exchange)
-        # The server hears of it, too.
-        async with asyncio.timeout(1):
+    async def once() -> float:
+        """The server hears of it in that time, too."""
+        async with proxied(script) as stand, asyncio.timeout(10):
+            client = await stand.connect()
+            await client.send(post(b"{}", target))
+            call = await called(stand)
+            await asyncio.sleep(0.05)
+            (exchange,) = stand.proxy.live
+            now = asyncio.get_running_loop().time
+            left_at = now()
+            await seconds_until_over(client, exchange)
             assert await call.reader.read() == b""
+            return now() - left_at
+
+    assert await quickest(once) < WITHIN_S
+
+
+@pytest.mark.parametrize("how", ["closes", "resets", "half-closes"])
+@pytest.mark.parametrize("loop", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_client_that_leaves_an_answer_that_it_does_not_read(
+    how: str, loop: Callable[[Awaitable[float]], float]
+) -> None:
+    async def script(call: Call) -> None:
+        await call.begin_stream()
+        while True:
+            await call.chunk(b"data: " + b"x" * 16_000 + b"\n\n")
+
+    async def once() -> float:
+        async with proxied(script) as stand, asyncio.timeout(10):
+            client = await stand.connect()
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await client.send(post(b'{"stream":true}'))
+            await called(stand)
+            (exchange,) = stand.proxy.live
+            while not exchange.client.stalled:
+                await asyncio.sleep(0.001)
+            return await seconds_until_over(client, exchange, how)
+
+    assert loop(quickest(once)) < WITHIN_S
 
 
 async def test_a_client_that_leaves_while_its_call_is_connected() -> None:
@@ -369,25 +418,19 @@ async def test_a_client_that_leaves_while_its_call_is_connected() -> None:
         deaf.listen(0)
         filler.connect(deaf.getsockname())
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        async with proxied(wait, url=url) as stand, asyncio.timeout(10):
-            for sent in (sized(1) + b"x", sized(10) + b"x", post(b"{}")):
+
+        async def once(sent: bytes) -> float:
+            async with proxied(wait, url=url) as stand, asyncio.timeout(10):
                 client = await stand.connect()
                 await client.send(sent)
                 while not stand.proxy.live:
                     await asyncio.sleep(0.001)
                 (exchange,) = stand.proxy.live
                 assert exchange.connecting is not None
-                client.writer.close()
-                await ended(exchange)
+                return await seconds_until_over(client, exchange)
 
-
-async def ended(exchange: Exchange) -> None:
-    """Within a second, since the machine may be busy; the 100 ms are measured above."""
-    async with asyncio.timeout(1):
-        while not exchange.over:
-            await asyncio.sleep(0.001)
-    assert exchange.connection is None
-    assert exchange.connecting is None
+        for sent in (sized(1) + b"x", sized(10) + b"x", post(b"{}")):
+            assert await quickest(partial(once, sent)) < WITHIN_S
 
 
 async def test_a_server_that_takes_nothing_of_a_body_is_timed_out() -> None:
