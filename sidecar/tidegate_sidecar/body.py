@@ -36,6 +36,7 @@ _DATA_END: Final = 2
 _TRAILER: Final = 3
 
 _SMALL_SIZES: Final = {b"%x" % size: size for size in range(1, 4096)}
+_SMALL_LINE_BYTES: Final = 5
 
 
 class Body:
@@ -109,6 +110,15 @@ class Body:
                 if self.left == 0:
                     self._state = _DATA_END
                 continue
+            if self._state == _SIZE:
+                # Small chunks that have come whole, of which a burst of events has many.
+                line_end = data.find(b"\r\n", at, at + _SMALL_LINE_BYTES)
+                size = _SMALL_SIZES.get(data[at:line_end], 0) if line_end > 0 else 0
+                end = line_end + 2 + size
+                if size and data[end : end + 2] == b"\r\n":
+                    pieces.append(data[line_end + 2 : end])
+                    at = end + 2
+                    continue
             after = self._take_line(data, at)
             if after < 0:
                 self._part = data[at:]
