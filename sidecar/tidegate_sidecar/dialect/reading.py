@@ -12,10 +12,8 @@ Read = TypeVar("Read")
 
 def read_json(decoder: "msgspec.json.Decoder[Read]", data: bytes) -> Read | None:
     """What ``data`` says; None if it is empty, no JSON of that shape, or nested without end."""
-    if not data:
-        return (
-            None  # a usage that is not there, say; to have it refused takes several times as long
-        )
+    if not data:  # a usage that is not there, say; to have it refused takes several times as long
+        return None
     try:
         return decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
