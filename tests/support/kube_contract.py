@@ -170,6 +170,7 @@ class Events:
         while len(seen) < count:
             event = await self.next()
             assert event is not None, f"the watch ended after {seen}"
+            assert event["type"] != "ERROR", event["object"]
             if event["type"] != "BOOKMARK":
                 seen.append((event["type"], event["object"]["metadata"]["name"]))
         return seen
