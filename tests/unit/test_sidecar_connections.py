@@ -11,7 +11,7 @@ from production_loop import Story, name_of, stories
 from proxied import post, proxied, refused_with
 from tidegate_sidecar.client import QUIET_REAL_S
 from tidegate_wire.names import Outcome, Refusal
-from upstream import Call, chat_reply, hang, like_a_server, stall
+from upstream import Call, Script, chat_reply, hang, like_a_server, stall
 
 
 @pytest.mark.parametrize("body", [PLAIN, STREAM], ids=["plain", "stream"])
@@ -168,8 +168,8 @@ async def test_a_reader_that_stalls_at_the_very_end_stalls_nobody_after_it() -> 
         server.close()
 
 
-async def test_draining_finishes_answers_and_tells_each_connection_that_it_ends() -> None:
-    release = asyncio.Event()
+def ends_once(release: asyncio.Event) -> Script:
+    """A stream that says something and ends when it is told to."""
 
     async def script(call: Call) -> None:
         await call.begin_stream()
@@ -178,7 +178,12 @@ async def test_draining_finishes_answers_and_tells_each_connection_that_it_ends(
         await call.chunk(b"data: [DONE]\n\n")
         await call.send(b"0\r\n\r\n")
 
-    async with proxied(script) as stand, asyncio.timeout(10):
+    return script
+
+
+async def test_draining_finishes_answers_and_tells_each_connection_that_it_ends() -> None:
+    release = asyncio.Event()
+    async with proxied(ends_once(release)) as stand, asyncio.timeout(10):
         idle = await stand.connect()
         release.set()
         await idle.send(post(STREAM))
@@ -203,15 +208,7 @@ async def test_draining_finishes_answers_and_tells_each_connection_that_it_ends(
 
 async def test_a_leaving_sidecar_closes_what_is_quiet_and_nothing_that_may_be_asked_on() -> None:
     release = asyncio.Event()
-
-    async def script(call: Call) -> None:
-        await call.begin_stream()
-        await call.chunk(b"data: {}\n\n")
-        await release.wait()
-        await call.chunk(b"data: [DONE]\n\n")
-        await call.send(b"0\r\n\r\n")
-
-    async with proxied(script) as stand, asyncio.timeout(10):
+    async with proxied(ends_once(release)) as stand, asyncio.timeout(10):
         running, unused = await stand.connect(), await stand.connect()
         await running.send(post(STREAM))
         await running.reader.readuntil(b"data: {}")
