@@ -444,6 +444,7 @@ class Exchange:
             self.fail(code, problem, 504)
 
     def _check_tunnel(self, tunnel: Tunnel, now: float) -> None:
+        tunnel.look()
         if self._proxy.draining and tunnel.is_overdue(now, self.patience.limits):
             self._detach()
             self._settle(Outcome.TIMEOUT)

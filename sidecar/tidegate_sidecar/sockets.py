@@ -25,6 +25,8 @@ _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 """SO_LINGER: on, for no time."""
 _ESTABLISHED: Final = 1
 """The state in tcp_info of a connection that neither end has closed."""
+_CLOSED: Final = 7
+"""The same of one that is gone: reset, or given up by the kernel."""
 
 
 def reset(transport: asyncio.Transport) -> None:
@@ -37,9 +39,18 @@ def reset(transport: asyncio.Transport) -> None:
 
 def has_left(transport: asyncio.Transport) -> bool:
     """Whether the other end has closed or reset a connection that is not read from."""
+    return _state(transport) != _ESTABLISHED
+
+
+def was_reset(transport: asyncio.Transport) -> bool:
+    """Whether a connection that is not read from is gone, whatever is still to be read of it."""
+    return _state(transport) == _CLOSED
+
+
+def _state(transport: asyncio.Transport) -> int:
     sock = transport.get_extra_info("socket")
     info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
-    return info[0] != _ESTABLISHED
+    return info[0]
 
 
 def last_words(transport: asyncio.Transport) -> bytes:

@@ -9,7 +9,8 @@ dead. Only a sidecar that leaves waits no longer for a tunnel than for any other
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from tidegate_sidecar.sockets import probe, reset
+from tidegate_sidecar.room import Room
+from tidegate_sidecar.sockets import probe, reset, was_reset
 from tidegate_wire.config import Timeouts
 from tidegate_wire.names import Outcome
 
@@ -30,8 +31,9 @@ class Tunnel:
         self._exchange = exchange
         self._leaving_since = -1.0
         self._moved_at = 0.0
-        self._client = Side(self, client, upstream)
-        self._upstream = Side(self, upstream, client)
+        room = exchange.client.proxy.room
+        self._client = Side(self, client, upstream, room)
+        self._upstream = Side(self, upstream, client, room)
 
     def open(self, from_client: bytes, from_upstream: bytes) -> None:
         """Let through what has come already, and from now on everything."""
@@ -69,6 +71,14 @@ class Tunnel:
         if side is self._client:
             self._exchange.client.connection_lost(error)
 
+    def look(self) -> None:
+        """Notice an end that is gone; of one that is not read from nothing else tells."""
+        for side, other in ((self._client, self._upstream), (self._upstream, self._client)):
+            held = other.unread_bytes > 0 and not side.transport.is_closing()
+            if held and was_reset(side.transport):
+                side.gone = True
+                side.transport.abort()
+
     def is_overdue(self, now: float, limits: Timeouts) -> bool:
         """Whether a leaving sidecar has waited long enough; ``now`` as in ``Exchange.check``."""
         if self._leaving_since < 0.0:
@@ -84,16 +94,22 @@ class Tunnel:
 class Side:
     """An asyncio protocol: what comes on one connection leaves on the other."""
 
-    __slots__ = ("_tunnel", "ended", "to", "transport")
+    __slots__ = ("_room", "_tunnel", "ended", "gone", "to", "transport", "unread_bytes")
 
     def __init__(
-        self, tunnel: Tunnel, transport: asyncio.Transport, to: asyncio.Transport
+        self, tunnel: Tunnel, transport: asyncio.Transport, to: asyncio.Transport, room: Room
     ) -> None:
         self._tunnel = tunnel
+        self._room = room
+        self.unread_bytes = 0
+        """Waits for this end to read, and is in the room's books; the other end is not read from
+        meanwhile."""
         self.transport = transport
         self.to = to
         self.ended = False
         """It sends no more."""
+        self.gone = False
+        """Its connection was reset."""
 
     def data_received(self, data: bytes) -> None:
         self._tunnel.moved = True
@@ -106,12 +122,19 @@ class Side:
         return stays
 
     def pause_writing(self) -> None:
+        self._count(self.transport.get_write_buffer_size())
         if not self.to.is_closing():
             self.to.pause_reading()
 
     def resume_writing(self) -> None:
+        self._count(0)
         if not self.to.is_closing():
             self.to.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._tunnel.lost(self, error)
+        self._count(0)
+        self._tunnel.lost(self, ConnectionResetError() if self.gone else error)
+
+    def _count(self, unread_bytes: int) -> None:
+        self._room.held += unread_bytes - self.unread_bytes
+        self.unread_bytes = unread_bytes

@@ -9,6 +9,7 @@ import uvloop
 
 from production_loop import Story, name_of, stories
 from proxied import RawClient, Stand, proxied
+from tidegate_sidecar.room import CONNECTION_BYTES
 from tidegate_sidecar.sockets import reset
 from tidegate_wire.config import Do, Order, SidecarConfig, Timeouts
 from tidegate_wire.names import Outcome, Refusal
@@ -134,12 +135,49 @@ async def test_who_does_not_read_stops_the_other_and_not_our_memory(who: str) ->
         (exchange,) = stand.proxy.live
         for side in (exchange._tunnel._client, exchange._tunnel._upstream):  # type: ignore[union-attr]
             assert side.to.get_write_buffer_size() < 1 << 20
+        unread = sum(
+            side.to.get_write_buffer_size()
+            for side in (exchange._tunnel._client, exchange._tunnel._upstream)  # type: ignore[union-attr]
+        )
+        assert stand.proxy.room.held == CONNECTION_BYTES + unread > CONNECTION_BYTES
         assert got == 0
         go_on.set()
         await task
         client.writer.close()
         await stand.settled()
         assert got == total
+        while stand.proxy.clients:
+            await asyncio.sleep(0.002)
+        assert stand.proxy.room.held == 0
+
+
+@pytest.mark.parametrize("who", ["the client", "the server"])
+async def test_a_reset_ends_a_tunnel_that_is_held_up_and_clears_the_books(who: str) -> None:
+    async def script(call: Call) -> None:
+        await switch(call)
+        if who == "the client":
+            call.writer.write(b"x" * (16 << 20))
+        else:
+            call.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        while stand.proxy.in_flight:
+            await asyncio.sleep(0.002)
+        call.cut()
+
+    async with proxied(script) as stand, asyncio.timeout(20):
+        client = await tunnel(stand)
+        if who == "the client":
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        else:
+            client.writer.write(b"x" * (16 << 20))
+        while stand.proxy.room.held <= CONNECTION_BYTES:
+            await asyncio.sleep(0.002)
+        reset(client.writer.transport)
+        await stand.upstream.calls[0].over.wait()
+        await stand.settled()
+        assert stand.series.outcomes == {Outcome.CANCELLED: 1}
+        while stand.proxy.clients:
+            await asyncio.sleep(0.002)
+        assert stand.proxy.room.held == 0
 
 
 async def refuse(call: Call) -> None:
