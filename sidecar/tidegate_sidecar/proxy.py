@@ -67,7 +67,7 @@ class Proxy:
         self._inbound = Way(local_upstream)
         self._outbound = outbound
         self._dialer = dialer or Dialer()
-        local = Upstream(local_upstream, loop, self._dialer, named=False)
+        local = Upstream(local_upstream, loop, self._dialer, self.room, named=False)
         self._upstreams = {local_upstream: local}
         self._standing = self._inbound.urls | (outbound.urls if outbound is not None else set())
         for url in self._standing:
@@ -150,7 +150,7 @@ class Proxy:
         """The upstream at ``url``, a base URL."""
         upstream = self._upstreams.get(url)
         if upstream is None:
-            upstream = self._upstreams[url] = Upstream(url, self.loop, self._dialer)
+            upstream = self._upstreams[url] = Upstream(url, self.loop, self._dialer, self.room)
         return upstream
 
     def _sweep_later(self) -> None:

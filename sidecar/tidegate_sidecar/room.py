@@ -12,6 +12,9 @@ CONNECTION_BYTES: Final = 18 * 1024
 """A client's connection, its exchange, its upstream connection and their transports, with a short
 request in them and the last events of a stream. Measured: 17.6 KiB for each of 1,000 live streams
 after 50 events (PSS, ``benchmarks.many_streams``)."""
+TLS_BYTES: Final = 40 * 1024
+"""More for an upstream connection by TLS, in use or kept. Measured: 40.5 KiB for each of 200
+streams after 50 events (PSS, uvloop 0.23)."""
 SMALL_BYTES: Final = 4096
 """A body up to here is part of the flat share."""
 UNREAD_BYTES: Final = 16384

@@ -16,7 +16,7 @@ from tidegate_sidecar.body import UNTIL_CLOSE, Body, response_body
 from tidegate_sidecar.dial import Dialer, OutOfDescriptorsError, UnreachableError
 from tidegate_sidecar.h1 import BadMessageError, ResponseHead
 from tidegate_sidecar.headreader import ANSWER_START, HeadReader
-from tidegate_sidecar.room import Scarce
+from tidegate_sidecar.room import TLS_BYTES, Room, Scarce
 from tidegate_sidecar.sockets import keep_little_unread, last_words
 from tidegate_sidecar.unasked import Unasked
 from tidegate_wire.base_url import BaseUrl
@@ -38,7 +38,13 @@ class Upstream:
     """One model server, and the idle connections to it, last used first."""
 
     def __init__(
-        self, url: str, loop: asyncio.AbstractEventLoop, dialer: Dialer, *, named: bool = True
+        self,
+        url: str,
+        loop: asyncio.AbstractEventLoop,
+        dialer: Dialer,
+        room: Room,
+        *,
+        named: bool = True,
     ) -> None:
         """``named``: it is asked under its own name. The server of the pod hears the one that the
         client called, unless TLS or a proxy leaves it no choice.
@@ -64,7 +70,11 @@ class Upstream:
         self._proxy = proxy
         self._dialer = dialer
         self._loop = loop
+        self.room = room
+        self.tls_bytes = 0
+        """What TLS holds for each connection, beside the flat share."""
         if base.tls or (proxy is not None and proxy.tls):
+            self.tls_bytes = TLS_BYTES
             dialer.prepare(loop)
         self.unasked = Unasked()
         self._idle: list[UpstreamConnection] = []
@@ -163,6 +173,7 @@ class UpstreamConnection:
         self._streamed = False
         self._paused = False
         self._closed = False
+        self._held_bytes = 0
 
     @property
     def usable(self) -> bool:
@@ -241,6 +252,8 @@ class UpstreamConnection:
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self._held_bytes = self.upstream.tls_bytes
+        self.upstream.room.held += self._held_bytes
 
     def pause_writing(self) -> None:
         self.stalled = True
@@ -264,6 +277,9 @@ class UpstreamConnection:
 
     def connection_lost(self, error: Exception | None) -> None:
         self._closed = True
+        # Told of the end, too, where a handshake within a proxy's tunnel has failed.
+        self.upstream.room.held -= self._held_bytes
+        self._held_bytes = 0
         if error is not None and self._exchange is not None and self._transport is not None:
             # Who answers a request that is still being sent, and closes, breaks off our writing.
             words = last_words(self._transport)

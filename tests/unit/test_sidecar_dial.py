@@ -14,6 +14,7 @@ import selfmade_ca
 from forward_proxy import forwarding
 from proxied import Answer, Stand, post, proxied
 from tidegate_sidecar.dial import Dialer, proxy_for
+from tidegate_sidecar.room import TLS_BYTES, Room
 from tidegate_sidecar.upstream import Upstream
 from tidegate_wire.base_url import BaseUrl
 from tidegate_wire.config import Model, SidecarConfig
@@ -37,12 +38,15 @@ def both_loops(request: pytest.FixtureRequest) -> asyncio.Runner:
 async def before(
     url: str, *, proxies: Mapping[str, str] | None = None, ca: str = ""
 ) -> AsyncIterator[Stand]:
-    """A sidecar whose policy sends model ``m`` to ``url``."""
+    """A sidecar whose policy sends model ``m`` to ``url``; at the end its books are empty."""
     config = SidecarConfig(models=(Model(name="m", upstream=url),))
     dialer = Dialer(proxies, ca=ca)
     async with asyncio.timeout(30), proxied(like_a_server, config, dialer=dialer) as stand:
         yield stand
         assert stand.upstream.calls == [], "it was for another upstream"
+        await stand.proxy.close()
+        while stand.proxy.room.held:
+            await asyncio.sleep(0.002)
 
 
 def refused(answer: Answer) -> str:
@@ -77,6 +81,9 @@ def test_by_tls_the_answer_is_the_same_and_its_connection_is_kept(
             assert server.connections == 1
             assert server.calls[0].headers["host"] == f"localhost:{server.port}"
             assert stand.series.outcomes == {Outcome.OK: 2}
+            while stand.proxy.clients:
+                await asyncio.sleep(0.002)
+            assert stand.proxy.room.held == TLS_BYTES, "of the one that is kept"
 
     with both_loops as runner:
         runner.run(story())
@@ -400,5 +407,5 @@ JOINED = {
 @pytest.mark.parametrize(("path", "asked", "wanted"), JOINED.values(), ids=JOINED)
 def test_how_paths_join(path: str, asked: str, wanted: str) -> None:
     with asyncio.Runner() as runner:
-        upstream = Upstream(f"https://host{path}/", runner.get_loop(), Dialer())
+        upstream = Upstream(f"https://host{path}/", runner.get_loop(), Dialer(), Room())
         assert upstream.target_of(asked.encode()).decode() == wanted
