@@ -34,6 +34,7 @@ from tidegate_wire.names import Outcome, Refusal
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from tidegate_sidecar.client import ClientConnection
     from tidegate_sidecar.proxy import Proxy
@@ -245,8 +246,15 @@ class Exchange:
         if self.request.http11 and (head.status != 100 or not self._dialect.read):
             self.client.write(b"\r\n".join([head.line, *head.forward, b"", b""]))
 
-    def on_switch(self, head: ResponseHead, upstream: "asyncio.Transport", rest: bytes) -> None:
-        """The upstream goes on in another protocol; ``rest`` is of that already."""
+    def on_switch(
+        self,
+        head: ResponseHead,
+        upstream: "asyncio.Transport",
+        rest: bytes,
+        upstream_lost: "Callable[[], None]",
+    ) -> None:
+        """The upstream goes on in another protocol; ``rest`` is of that already. ``upstream_lost``
+        wants to hear of its end."""
         self.wire = []
         self._status = head.status
         client, early = self.client.leave_http()
@@ -254,7 +262,7 @@ class Exchange:
             self.cancel()
             return
         client.write(switch_head(head))
-        self._tunnel = Tunnel(self, client, upstream)
+        self._tunnel = Tunnel(self, client, upstream, upstream_lost)
         self._tunnel.open(early, rest)
 
     def end_tunnel(self, outcome: Outcome) -> None:

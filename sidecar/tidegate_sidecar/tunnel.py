@@ -7,6 +7,7 @@ dead. Only a sidecar that leaves waits no longer for a tunnel than for any other
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from tidegate_sidecar.room import Room
@@ -21,14 +22,28 @@ if TYPE_CHECKING:
 class Tunnel:
     """What joins the two sides of an exchange that has switched protocols."""
 
-    __slots__ = ("_client", "_exchange", "_leaving_since", "_moved_at", "_upstream", "moved")
+    __slots__ = (
+        "_client",
+        "_exchange",
+        "_leaving_since",
+        "_moved_at",
+        "_upstream",
+        "_upstream_lost",
+        "moved",
+    )
 
     def __init__(
-        self, exchange: "Exchange", client: asyncio.Transport, upstream: asyncio.Transport
+        self,
+        exchange: "Exchange",
+        client: asyncio.Transport,
+        upstream: asyncio.Transport,
+        upstream_lost: Callable[[], None],
     ) -> None:
+        """``upstream_lost`` is told when the upstream's connection is gone."""
         self.moved = False
         """Something has passed since the last look."""
         self._exchange = exchange
+        self._upstream_lost = upstream_lost
         self._leaving_since = -1.0
         self._moved_at = 0.0
         room = exchange.client.proxy.room
@@ -68,8 +83,11 @@ class Tunnel:
             reset(side.to)
             outcome = Outcome.CANCELLED if side is self._client else Outcome.RESET
         self._exchange.end_tunnel(outcome)
+        # Both were the data path's, and are in its books until they are gone.
         if side is self._client:
             self._exchange.client.connection_lost(error)
+        else:
+            self._upstream_lost()
 
     def look(self) -> None:
         """Notice an end that is gone; of one that is not read from nothing else tells."""

@@ -276,10 +276,7 @@ class UpstreamConnection:
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._closed = True
-        # Told of the end, too, where a handshake within a proxy's tunnel has failed.
-        self.upstream.room.held -= self._held_bytes
-        self._held_bytes = 0
+        self._left()  # told of it, too, where a handshake within a proxy's tunnel has failed
         if error is not None and self._exchange is not None and self._transport is not None:
             # Who answers a request that is still being sent, and closes, breaks off our writing.
             words = last_words(self._transport)
@@ -302,6 +299,11 @@ class UpstreamConnection:
             exchange.on_piece(b"", b"", body)
         else:
             exchange.fail(Refusal.RESET, "closed the connection in the middle of its answer")
+
+    def _left(self) -> None:
+        self._closed = True
+        self.upstream.room.held -= self._held_bytes
+        self._held_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
@@ -351,7 +353,7 @@ class UpstreamConnection:
         assert transport is not None
         if not (exchange.upgrades and exchange.received and head.upgrade):
             raise BadMessageError(502, "it switches protocols unasked")
-        exchange.on_switch(head, transport, self._reader.rest)
+        exchange.on_switch(head, transport, self._reader.rest, self._left)
 
     def _next_head(self, data: bytes) -> ResponseHead | None:
         block = self._reader.feed(data)

@@ -89,6 +89,30 @@ def test_by_tls_the_answer_is_the_same_and_its_connection_is_kept(
         runner.run(story())
 
 
+async def test_by_tls_what_switches_protocols_leaves_the_books_as_it_ends(tmp_path: Path) -> None:
+    made = selfmade_ca.make(tmp_path, "localhost")
+
+    async def echo(call: Call) -> None:
+        await call.send(b"HTTP/1.1 101 \r\nUpgrade: echo/1\r\nConnection: Upgrade\r\n\r\n")
+        await call.send(await call.reader.readexactly(5))
+        call.close()
+
+    async with serving(echo, made.server) as server:
+        url, dialer = f"https://localhost:{server.port}", Dialer(ca=made.ca_pem)
+        async with proxied(like_a_server, url=url, dialer=dialer) as stand:
+            client = await stand.connect()
+            await client.send(
+                b"GET /v1/realtime HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n"
+                b"Upgrade: echo/1\r\n\r\nhello"
+            )
+            async with asyncio.timeout(10):
+                assert (await client.reader.read()).endswith(b"hello")
+            client.leave()
+            async with asyncio.timeout(10):
+                while stand.proxy.room.held:
+                    await asyncio.sleep(0.002)
+
+
 def test_by_tls_a_long_answer_waits_for_its_reader(tmp_path: Path) -> None:
     made = selfmade_ca.make(tmp_path, "localhost")
     body = bytes(range(256)) * 100_000
