@@ -198,9 +198,18 @@ def request_body(head: RequestHead) -> Body:
     return Body(LENGTH, head.content_length if head.content_length > 0 else 0)
 
 
+def is_bodiless(head: ResponseHead, method: bytes) -> bool:
+    """Whether no body follows, whatever the head tells of one (RFC 9112, section 6.3)."""
+    return method == b"HEAD" or head.status < 200 or head.status in (204, 304)
+
+
+def tells_of_body(head: ResponseHead) -> bool:
+    return head.chunked or head.content_length > 0
+
+
 def response_body(head: ResponseHead, method: bytes) -> Body:
     """How the body of an answer to ``method`` is framed (RFC 9112, section 6.3)."""
-    if method == b"HEAD" or head.status < 200 or head.status in (204, 304):
+    if is_bodiless(head, method):
         return Body(LENGTH)
     if head.chunked:
         return Body(CHUNKED)

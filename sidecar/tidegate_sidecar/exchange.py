@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tidegate_sidecar.admit import Blocked, Route, admit
 from tidegate_sidecar.answers import error_answer
-from tidegate_sidecar.body import CHUNKED, LENGTH, UNTIL_CLOSE, Body
+from tidegate_sidecar.body import CHUNKED, LENGTH, UNTIL_CLOSE, Body, is_bodiless
 from tidegate_sidecar.dialect.paths import model_in_path, with_model_in_path
 from tidegate_sidecar.dialect.schema import Call
 from tidegate_sidecar.dialect.shape import Dialect, parse_call
@@ -288,7 +288,7 @@ class Exchange:
             head.status, event_stream, head.encoded, self._take_usage
         ):
             self.patience.waits_for_first = False
-        bodiless = self.request.method == b"HEAD" or head.status in (204, 304)
+        bodiless = is_bodiless(head, self.request.method)
         if not bodiless and (body.mode != LENGTH or self._measurement.filter is not None):
             self._framing = CHUNKED if self.request.http11 else UNTIL_CLOSE
         lines = answer_lines(head, body, self._framing, bodiless=bodiless)

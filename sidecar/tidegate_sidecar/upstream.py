@@ -12,7 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tidegate_sidecar import h1
-from tidegate_sidecar.body import UNTIL_CLOSE, Body, response_body
+from tidegate_sidecar.body import (
+    UNTIL_CLOSE,
+    Body,
+    is_bodiless,
+    response_body,
+    tells_of_body,
+)
 from tidegate_sidecar.dial import Dialer, OutOfDescriptorsError, UnreachableError
 from tidegate_sidecar.h1 import BadMessageError, ResponseHead
 from tidegate_sidecar.headreader import ANSWER_START, HeadReader
@@ -366,9 +372,11 @@ class UpstreamConnection:
         transport = self._transport
         if not exchange.received or transport is None or transport.get_write_buffer_size():
             self.abort()  # what it was still to be told is of no use any more
-        elif head is not None and head.keep_alive and not self._closed and not body.rest:
+        elif head is None or not head.keep_alive or self._closed or body.rest:
+            self.close()
+        elif is_bodiless(head, exchange.request.method) and tells_of_body(head):
+            self.close()  # some servers send one all the same, late: it would be the next answer
+        else:
             if self._paused:
                 self._read_on()  # or it would not hear the server close
             self.upstream.keep(self)
-        else:
-            self.close()

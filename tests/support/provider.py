@@ -133,7 +133,7 @@ class Provider:
             await _gone(http, request)
             return
         await response.prepare(http)
-        if reply.events is None:
+        if reply.events is None and http.method != "HEAD":
             await response.write(reply.body)
         for event in _pieces(reply):
             await response.write(event)

@@ -113,6 +113,40 @@ async def test_bytes_that_nobody_asked_for_reach_nobody(at_once: bool) -> None:
         assert stand.upstream.connections == 5
 
 
+@pytest.mark.parametrize(
+    ("asked", "head", "kept"),
+    [
+        pytest.param(b"HEAD", b"200 OK\r\nContent-Length: 5", False, id="to HEAD, with a length"),
+        pytest.param(
+            b"HEAD", b"200 OK\r\nTransfer-Encoding: chunked", False, id="to HEAD, chunked"
+        ),
+        pytest.param(b"GET", b"304 Not Modified\r\nContent-Length: 5", False, id="of a 304"),
+        pytest.param(b"HEAD", b"200 OK\r\nContent-Length: 0", True, id="none at all"),
+        pytest.param(b"GET", b"204 No Content", True, id="none of a 204"),
+    ],
+)
+async def test_a_body_that_must_not_come_and_comes_late_is_nobodys_answer(
+    asked: bytes, head: bytes, kept: bool
+) -> None:
+    """aiohttp's servers have sent one to HEAD, and the next request on the connection got it."""
+
+    async def script(call: Call) -> None:
+        if call.method != "POST":
+            await call.send(b"HTTP/1.1 " + head + b"\r\n\r\n")
+        elif not kept and call.writer is stand.upstream.calls[0].writer:
+            await call.send(b"hello")
+        else:
+            await like_a_server(call)
+
+    async with proxied(script) as stand:
+        client = await stand.connect()
+        await client.send(asked + b" /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.answer(asked.decode())).whole
+        await client.send(post(PLAIN))
+        assert (await client.answer()).body == chat_reply()
+        assert stand.upstream.connections == (1 if kept else 2)
+
+
 async def test_a_reader_that_stalls_stalls_the_server_and_not_our_memory() -> None:
     sent = 0
 
