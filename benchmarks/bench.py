@@ -46,7 +46,7 @@ def run(
         server_pid = stack.enter_context(
             child("the fake server", server, port, dict(os.environ), last=True)
         )
-        targets = [_started(stack, each, folder, port) for each in contestants]
+        targets = [started(stack, each, folder, port) for each in contestants]
         outcome.idle_mb = {t.name: tree_pss_mb(t.pid) for t in targets if t.pid is not None}
         for target in targets:
             warm_up(tools, target)
@@ -64,7 +64,8 @@ def run(
     return outcome
 
 
-def _started(stack: ExitStack, contestant: Contestant, folder: Path, server_port: int) -> Target:
+def started(stack: ExitStack, contestant: Contestant, folder: Path, server_port: int) -> Target:
+    """A contestant that runs until the stack ends."""
     port, own = free_port(), folder / contestant.name.replace(" ", "-").replace(",", "")
     own.mkdir()
     command = contestant.command(own, port, server_port)

@@ -7,27 +7,24 @@ it was sent. A stream has failed unless every event that was sent to it came, in
 ended as a stream does. Load stays on loopback and ends by itself.
 """
 
-import argparse
 import asyncio
-import json
 import re
 import resource
 import socket
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 import uvloop
 
-from benchmarks.children import BenchError, child, free_port
-from benchmarks.contestants import MODEL, MissingError, child_env
+from benchmarks.alone import alone, parser, told
+from benchmarks.children import BenchError
+from benchmarks.contestants import MODEL
 from benchmarks.cputime import tree_cpu_s, tree_pss_mb
-from benchmarks.sidecars import COMPILED, PURE, Sidecar
+from benchmarks.sidecars import Sidecar
 from tidegate_sidecar.room import CONNECTION_BYTES
 
 OPENED_PER_S: Final = 500
@@ -294,37 +291,28 @@ def measure(run: Run, sidecar: Sidecar) -> Result:
     most = (hard - SPARE) // 2
     if run.streams > most:
         raise BenchError(f"--streams must be at most {most} (ulimit -Hn), was: {run.streams}")
-    with socket.socket() as upstream, tempfile.TemporaryDirectory() as folder:
-        upstream.bind(("127.0.0.1", 0))
-        port = free_port()
-        command = sidecar.command(Path(folder), port, upstream.getsockname()[1])
-        # What a container would need for so many: the default is made for 256 MiB, or 9,500.
-        memory = {"TIDEGATE_MAX_BUFFERED_BYTES": str((run.streams + SPARE) * CONNECTION_BYTES)}
-        with child(sidecar.name, command, port, child_env(sidecar) | memory) as pid:
-            return uvloop.run(hold(port, upstream, pid, run))
+    # What a container would need for so many: the default is made for 256 MiB, or 9,500.
+    memory = {"TIDEGATE_MAX_BUFFERED_BYTES": str((run.streams + SPARE) * CONNECTION_BYTES)}
+    with alone(sidecar, memory) as stand:
+        return uvloop.run(hold(stand.port, stand.upstream, stand.pid, run))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Hold the streams and tell; returns the exit code: 1 unless all lived."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--streams", type=int, default=Run.streams)
-    parser.add_argument("--seconds", type=float, default=Run.seconds, help="all open, for so long")
-    parser.add_argument("--interval", type=float, default=Run.interval_s, help="between events, s")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--pure", action="store_true", help="the sidecar as pip installs it")
-    options = parser.parse_args(argv)
-    sidecar = PURE if options.pure else COMPILED
-    try:
-        sidecar.version()
-        result = measure(Run(options.streams, options.seconds, options.interval), sidecar)
-    except (BenchError, MissingError) as error:
-        print(f"benchmarks.many_streams: {error}", file=sys.stderr)
+    options = parser(__doc__)
+    options.add_argument("--streams", type=int, default=Run.streams)
+    options.add_argument(
+        "--seconds", type=float, default=Run.seconds, help="all open, for so long"
+    )
+    options.add_argument(
+        "--interval", type=float, default=Run.interval_s, help="between events, s"
+    )
+    asked = options.parse_args(argv)
+    run = Run(asked.streams, asked.seconds, asked.interval)
+    result = told(asked, lambda sidecar: measure(run, sidecar), "many_streams")
+    if result is None:
         return 1
-    for name, value in asdict(result).items():
-        print(f"{name:<18}{value:>12}")
-    if options.json:
-        options.json.write_text(json.dumps(asdict(result), indent=2) + "\n")
-    return 1 if result.streams_failed or result.streams_open < options.streams else 0
+    return 1 if result.streams_failed or result.streams_open < run.streams else 0
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from benchmarks.loads import CHUNK, LOADS, REQUEST, SHORT, USAGE_CHUNK
 from benchmarks.sidecars import COMPILED, FEATURES, PURE
 
 ROOT = Path(__file__).parents[1]
+BENCH = ROOT.parent / "shared" / "bench"
 OWN = ROOT / ".bench"
 """Where what only benchmarks need is put: compiled tools, nginx, LiteLLM's environment."""
 DOWNLOADED_NGINX = OWN / "nginx" / "usr" / "sbin" / "nginx"
@@ -197,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bench",
         type=Path,
-        default=ROOT.parent / "shared" / "bench",
+        default=BENCH,
         metavar="DIR",
         help="where up.c and lg.c are",
     )

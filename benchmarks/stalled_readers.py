@@ -7,22 +7,18 @@ until nothing more is taken. What the kernel holds for a sidecar is no memory of
 its container; it shows in how much the server got rid of.
 """
 
-import argparse
 import asyncio
-import json
 import socket
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.children import BenchError, child, free_port
-from benchmarks.contestants import MODEL, MissingError, child_env
+from benchmarks.alone import alone, parser, told
+from benchmarks.contestants import MODEL
 from benchmarks.cputime import tree_pss_mb
-from benchmarks.sidecars import COMPILED, PURE, Sidecar
+from benchmarks.sidecars import Sidecar
 
 CHUNKS: Final = (b"3e8\r\ndata: " + b"x" * 992 + b"\n\n\r\n") * 16
 SERVER_BUFFER_BYTES: Final = 32_768
@@ -109,33 +105,17 @@ async def _stands_still(flood: Flood) -> None:
 
 def measure(readers: int, sidecar: Sidecar) -> Result:
     """Start the sidecar and leave streams unread. Raises ``BenchError`` where that can't be."""
-    with socket.socket() as upstream, tempfile.TemporaryDirectory() as folder:
-        upstream.bind(("127.0.0.1", 0))
-        port = free_port()
-        command = sidecar.command(Path(folder), port, upstream.getsockname()[1])
-        with child(sidecar.name, command, port, child_env(sidecar)) as pid:
-            return asyncio.run(stall(port, upstream, pid, readers))
+    with alone(sidecar) as stand:
+        return asyncio.run(stall(stand.port, stand.upstream, stand.pid, readers))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and tell; returns the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--readers", type=int, default=50)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--pure", action="store_true", help="the sidecar as pip installs it")
-    options = parser.parse_args(argv)
-    sidecar = PURE if options.pure else COMPILED
-    try:
-        sidecar.version()
-        result = measure(options.readers, sidecar)
-    except (BenchError, MissingError, TimeoutError) as error:
-        print(f"benchmarks.stalled_readers: {error}", file=sys.stderr)
-        return 1
-    for name, value in asdict(result).items():
-        print(f"{name:<18}{value:>12}")
-    if options.json:
-        options.json.write_text(json.dumps(asdict(result), indent=2) + "\n")
-    return 0
+    options = parser(__doc__)
+    options.add_argument("--readers", type=int, default=50)
+    asked = options.parse_args(argv)
+    result = told(asked, lambda sidecar: measure(asked.readers, sidecar), "stalled_readers")
+    return 1 if result is None else 0
 
 
 if __name__ == "__main__":

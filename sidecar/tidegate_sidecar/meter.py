@@ -156,9 +156,7 @@ class Meter:
         self._in_flight -= 1
         series.count(outcome)
         series.duration_s += duration_s
-        timings = self._timings.get((operation, series.model))
-        if timings is None:
-            timings = self._open_timings(operation, series.model)
+        timings = self._timings_of(operation, series.model)
         timings.duration.observe(duration_s, traceparent, at)
         if usage is not None:
             series.charge(usage, cost)
@@ -177,10 +175,7 @@ class Meter:
     ) -> None:
         """A request that asked no model for anything is over; it is no demand and no budget's
         business."""
-        timings = self._timings.get((operation, ""))
-        if timings is None:
-            timings = self._open_timings(operation, "")
-        timings.duration.observe(duration_s, traceparent, at)
+        self._timings_of(operation, "").duration.observe(duration_s, traceparent, at)
 
     def blocked(self, model: str, tenant: str, reason: Refusal) -> None:
         """A request was refused by order."""
@@ -229,6 +224,10 @@ class Meter:
         if series is None:
             series = self._series[key] = Series(*key)
         return series
+
+    def _timings_of(self, operation: str, model: str) -> Timings:
+        timings = self._timings.get((operation, model))
+        return self._open_timings(operation, model) if timings is None else timings
 
     def _open_timings(self, operation: str, model: str) -> Timings:
         if len(self._timings) >= MAX_TIMINGS and not self.models.keeps(model):

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 
 
@@ -236,3 +237,13 @@ async def stall(call: Call) -> None:
     await call.begin_stream()
     await call.chunk(TOKEN)
     await call.gone()
+
+
+@contextmanager
+def deaf() -> Iterator[str]:
+    """A model server, by its URL, whose queue is full: the kernel answers no connection."""
+    with closing(socket.socket()) as server, closing(socket.socket()) as filler:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        filler.connect(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from functools import partial
 
 import pytest
@@ -17,7 +15,7 @@ from tidegate_sidecar.exchange import Exchange
 from tidegate_sidecar.sockets import reset
 from tidegate_wire.config import SidecarConfig, Timeouts
 from tidegate_wire.names import Outcome, Refusal
-from upstream import Call
+from upstream import Call, deaf
 
 UPLOAD = b"POST /v1/files HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = UPLOAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -413,11 +411,7 @@ def test_a_client_that_leaves_an_answer_that_it_does_not_read(
 
 
 async def test_a_client_that_leaves_while_its_call_is_connected() -> None:
-    with closing(socket.socket()) as deaf, closing(socket.socket()) as filler:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        filler.connect(deaf.getsockname())
-        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+    with deaf() as url:
 
         async def once(sent: bytes) -> float:
             async with proxied(wait, url=url) as stand, asyncio.timeout(10):

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import socket
 import time
-from contextlib import closing
 
 import pytest
 import uvloop
@@ -14,7 +12,7 @@ from production_loop import Story, name_of, stories
 from proxied import post, proxied, refused_with
 from tidegate_wire.config import Model, SidecarConfig, Timeouts
 from tidegate_wire.names import Outcome, Refusal
-from upstream import TOKEN, Call, chat_reply, hang, like_a_server, stall
+from upstream import TOKEN, Call, chat_reply, deaf, hang, like_a_server, stall
 
 
 async def only_comments(call: Call) -> None:
@@ -82,14 +80,9 @@ async def test_a_stream_may_last_longer_than_its_pauses() -> None:
 
 
 async def test_a_connection_that_is_not_accepted_times_out() -> None:
-    with closing(socket.socket()) as deaf, closing(socket.socket()) as filler:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        filler.connect(deaf.getsockname())
-        upstream = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        config = SidecarConfig(
-            models=(Model(name="big", upstream=upstream),), timeouts=Timeouts(connect_s=6)
-        )
+    with deaf() as url:
+        models = (Model(name="big", upstream=url),)
+        config = SidecarConfig(models=models, timeouts=Timeouts(connect_s=6))
         async with proxied(like_a_server, config, speed=60) as stand, asyncio.timeout(10):
             answer = await stand.ask(post(PLAIN))
             assert refused_with(answer) == (504, "server_error", Refusal.CONNECT)
