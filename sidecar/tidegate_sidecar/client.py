@@ -52,6 +52,7 @@ class ClientConnection:
         "_exchange",
         "_gathered",
         "_head",
+        "_keeps_little",
         "_looking",
         "_pace",
         "_pending",
@@ -59,7 +60,6 @@ class ClientConnection:
         "_reader",
         "_refused",
         "_served",
-        "_streamed",
         "_transport",
         "counted",
         "held",
@@ -92,7 +92,7 @@ class ClientConnection:
         self._exchange: Exchange | None = None
         self._refused = False
         self._served = False
-        self._streamed = False
+        self._keeps_little = False
         self._pace = Pace()
 
     # for the event loop
@@ -353,11 +353,10 @@ class ClientConnection:
 
     # memory and backpressure
 
-    def expect_stream(self) -> None:
-        """A stream may wait for its reader as long as that likes. A plain answer is short, and one
-        of 10 MB would cost a third more CPU in smaller pieces."""
-        if not self._streamed and self._transport is not None:
-            self._streamed = True
+    def keep_little(self) -> None:
+        """From now on have the kernel take little of an answer that is not read."""
+        if not self._keeps_little and self._transport is not None:
+            self._keeps_little = True
             keep_little_unsent(self._transport)
 
     def recount(self) -> None:

@@ -26,7 +26,7 @@ from tidegate_sidecar.onward import (
     switch_head,
 )
 from tidegate_sidecar.patience import Patience
-from tidegate_sidecar.room import Scarce
+from tidegate_sidecar.room import LONG_BYTES, Scarce
 from tidegate_sidecar.tenant import tenant_of
 from tidegate_sidecar.tunnel import Tunnel
 from tidegate_sidecar.unasked import REFUSALS, HeldAnswer
@@ -181,7 +181,6 @@ class Exchange:
             dialect = self._dialect
             if dialect.streamed and call.stream:
                 self.patience.waits_for_first = True
-                self.client.expect_stream()
                 asks = not self._again and upstream.unasked.asks(route.model)
                 self._take_usage = asks and dialect.must_ask_usage(call)
             if self._take_usage or route.rewrite is not None:
@@ -283,10 +282,9 @@ class Exchange:
             self.client.recount()
         if (self._take_usage or self._again) and head.status == 200 and self._upstream is not None:
             self._upstream.unasked.answered(self._route.model, plain=self._again)
-        event_stream = head.content_type[:17].lower() == b"text/event-stream"
-        if not self._measurement.answered(
-            head.status, event_stream, head.encoded, self._take_usage
-        ):
+        if body.mode != LENGTH or body.left > LONG_BYTES:
+            self.client.keep_little()
+        if not self._measurement.answered(head, self._take_usage):
             self.patience.waits_for_first = False
         bodiless = is_bodiless(head, self.request.method)
         if not bodiless and (body.mode != LENGTH or self._measurement.filter is not None):

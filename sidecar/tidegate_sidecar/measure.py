@@ -9,11 +9,13 @@ from typing import Final
 from tidegate_sidecar.admit import Route
 from tidegate_sidecar.dialect.shape import Dialect, Stream, StreamEnd
 from tidegate_sidecar.dialect.usage import PlainAnswer, Usage
+from tidegate_sidecar.h1 import ResponseHead
 from tidegate_sidecar.meter import Meter, Series
 from tidegate_sidecar.sse import EventFilter, Watcher
 from tidegate_wire.names import Outcome
 
 FAILURE: Final = "measure"
+EVENT_STREAM: Final = b"text/event-stream"
 _MTOK: Final = 1_000_000
 
 
@@ -57,14 +59,14 @@ class Measurement:
         except Exception:  # noqa: BLE001 - the law of this file
             self._meter.failures(FAILURE)
 
-    def answered(self, status: int, event_stream: bool, encoded: bool, take_usage: bool) -> bool:
+    def answered(self, head: ResponseHead, take_usage: bool) -> bool:
         """The head of the answer came; ``take_usage``: the client did not ask for usage. Whether
         its body is read as a stream."""
         dialect = self._dialect
-        if status != 200 or encoded or not dialect.charged:
+        if head.status != 200 or head.encoded or not dialect.charged:
             return False
-        if not event_stream:
-            self._answer = PlainAnswer()
+        if head.content_type[: len(EVENT_STREAM)].lower() != EVENT_STREAM:
+            self._answer = PlainAnswer(head.content_length)
             return False
         if not dialect.streamed:
             return False

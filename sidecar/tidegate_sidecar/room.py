@@ -17,6 +17,9 @@ TLS_BYTES: Final = 40 * 1024
 streams after 50 events (PSS, uvloop 0.23)."""
 SMALL_BYTES: Final = 4096
 """A body up to here is part of the flat share."""
+LONG_BYTES: Final = 512 * 1024
+"""A plain answer up to here is left to what the kernel may take for its client: wherever it waits
+for its reader, there is no more of it."""
 UNREAD_BYTES: Final = 16384
 """What may wait for a client to read it before its upstream is held back, and is part of the flat
 share until then: an event is some 200 bytes. The loops' own default is 64 KiB."""

@@ -23,7 +23,7 @@ from tidegate_sidecar.dial import Dialer, OutOfDescriptorsError, UnreachableErro
 from tidegate_sidecar.h1 import BadMessageError, ResponseHead
 from tidegate_sidecar.headreader import ANSWER_START, HeadReader
 from tidegate_sidecar.room import TLS_BYTES, Room, Scarce
-from tidegate_sidecar.sockets import keep_little_unread, last_words
+from tidegate_sidecar.sockets import STREAM_UNREAD_BYTES, UNREAD_BYTES, keep_unread, last_words
 from tidegate_sidecar.unasked import Unasked
 from tidegate_wire.base_url import BaseUrl
 from tidegate_wire.names import Refusal
@@ -205,7 +205,7 @@ class UpstreamConnection:
         assert transport is not None
         if exchange.patience.waits_for_first and not self._streamed:
             self._streamed = True
-            keep_little_unread(transport)
+            keep_unread(transport, STREAM_UNREAD_BYTES)
         transport.writelines(exchange.wire)  # in one system call, however many they are
         if exchange.client.stalled:
             self.pause(exchange)
@@ -258,6 +258,7 @@ class UpstreamConnection:
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        keep_unread(transport, UNREAD_BYTES)
         self._held_bytes = self.upstream.tls_bytes
         self.upstream.room.held += self._held_bytes
 

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from benchmarks.cputime import tree_pss_mb
 from benchmarks.sidecars import PURE
-from benchmarks.stalled_readers import measure
+from benchmarks.stalled_readers import OTHERS_BUFFER_BYTES, measure
 
 from hub import eventually
 from sidecar_process import ModelServer, SidecarProcess
@@ -216,9 +216,16 @@ async def test_bodies_that_come_all_at_once_fill_no_more_than_the_bound(
         assert await fresh.ask() == 200, "what was let go makes room"
 
 
-def test_readers_of_streams_that_stand_still_cost_less_than_256_kb_each() -> None:
-    """Before a server that sends as fast as it can. A third of what it got rid of lies with the
-    client and with itself."""
-    result = measure(50, PURE)
-    assert result.pss_kb < 256
-    assert 100 < result.taken_kb < 600
+@pytest.mark.parametrize(
+    ("plain", "most_kb"), [(False, 256), (True, 700)], ids=["of a stream", "of a plain answer"]
+)
+def test_readers_that_stand_still_cost_less_than_a_megabyte_each(
+    plain: bool, most_kb: float
+) -> None:
+    """Before a server that sends as fast as it can; with what the kernel holds."""
+    result = measure(50, PURE, plain=plain)
+    assert result.pss_kb < most_kb
+    # What the server got rid of, and is not in its own end nor the reader's: more than the kernel
+    # holds for us, since some of it lies in the process.
+    with_the_kernel_kb = result.pss_kb + result.taken_kb - 2 * 2 * OTHERS_BUFFER_BYTES / 1024
+    assert 100 < with_the_kernel_kb < 1000

@@ -8,6 +8,7 @@ from tidegate_sidecar.dialect.openai import CHAT
 from tidegate_sidecar.dialect.shape import Operation
 from tidegate_sidecar.dialect.usage import Usage
 from tidegate_sidecar.exposition import exposition
+from tidegate_sidecar.h1 import parse_response
 from tidegate_sidecar.labels import MAX_LABEL_CHARS
 from tidegate_sidecar.measure import Measurement
 from tidegate_sidecar.meter import Meter
@@ -175,7 +176,9 @@ def measured(
 ) -> Outcome:
     measurement = Measurement(meter, CHAT, 100)
     measurement.arrived(PRICED, tenant)
-    measurement.answered(200, stream, False, True)
+    kind = b"text/event-stream" if stream else b"application/json"
+    head = parse_response(b"HTTP/1.1 200 OK\r\nContent-Type: " + kind)
+    assert measurement.answered(head, take_usage=True) is stream
     measurement.feed(body)
     outcome = outcome or measurement.finish()
     measurement.close(outcome, 1.0, None, b"", 0.0)

@@ -10,7 +10,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from tidegate_sidecar.sockets import UNREAD_BYTES, keep_little_unread, keep_little_unsent
+from tidegate_sidecar.sockets import (
+    STREAM_UNREAD_BYTES,
+    UNREAD_BYTES,
+    keep_little_unsent,
+    keep_unread,
+)
 
 
 class Transport(asyncio.Transport):
@@ -69,18 +74,19 @@ HERE = {
 
 
 @pytest.mark.parametrize(("source", "to"), HERE.values(), ids=HERE)
-def test_what_this_machine_sends_is_held_to_little(join: Join, source: str, to: str) -> None:
+def test_what_this_machine_sends_is_held_to_so_much(join: Join, source: str, to: str) -> None:
     ours, _ = join(source, to)
-    keep_little_unread(Transport(ours))
-    assert window(ours) == 2 * UNREAD_BYTES  # socket(7): the kernel doubles it
+    for most_bytes in (UNREAD_BYTES, STREAM_UNREAD_BYTES):
+        keep_unread(Transport(ours), most_bytes)
+        assert window(ours) == 2 * most_bytes  # socket(7): the kernel doubles it
 
 
 def test_another_machine_sends_as_much_as_its_round_trip_needs(join: Join) -> None:
     """Two addresses, as two machines have: the kernel goes on to choose the size."""
     ours, _ = join("127.0.0.2")
     before = window(ours)
-    keep_little_unread(Transport(ours))
-    assert window(ours) == before > 2 * UNREAD_BYTES
+    keep_unread(Transport(ours), UNREAD_BYTES)
+    assert window(ours) == before != 2 * UNREAD_BYTES
 
 
 def test_a_connection_that_is_reset_already_is_left_to_the_loop(join: Join) -> None:
@@ -91,5 +97,5 @@ def test_a_connection_that_is_reset_already_is_left_to_the_loop(join: Join) -> N
         ours.recv(1)
     with pytest.raises(OSError, match="not connected"):
         ours.getpeername()
-    keep_little_unread(Transport(ours))
+    keep_unread(Transport(ours), UNREAD_BYTES)
     keep_little_unsent(Transport(ours))

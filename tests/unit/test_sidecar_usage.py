@@ -161,8 +161,9 @@ each_api = pytest.mark.parametrize(
 )
 
 
-def answered(data: bytes, size: int = 1 << 16) -> PlainAnswer:
-    answer = PlainAnswer()
+def answered(data: bytes, size: int = 1 << 16, *, told: bool = False) -> PlainAnswer:
+    """``told``: its length was said beforehand."""
+    answer = PlainAnswer(len(data) if told else -1)
     for i in range(0, len(data), size):
         answer.feed(data[i : i + size])
     return answer
@@ -171,13 +172,22 @@ def answered(data: bytes, size: int = 1 << 16) -> PlainAnswer:
 @each_api
 @pytest.mark.parametrize("length", [0, 10_000, WHOLE_BYTES - 100, WHOLE_BYTES + 10, 1_000_000])
 @pytest.mark.parametrize("size", [1000, 65_536, 1 << 21])
+@pytest.mark.parametrize("told", [True, False], ids=["length told", "length not told"])
 def test_usage_of_an_answer_of_any_length_in_reads_of_any_size(
-    dialect: Dialect, build: Build, usage: bytes, length: int, size: int
+    dialect: Dialect, build: Build, usage: bytes, length: int, size: int, told: bool
 ) -> None:
     # What the model says of usage is no usage: its quotes are escaped.
     said = b'\\"usage\\":{\\"prompt_tokens\\":1,\\"input_tokens\\":1} '
     data = build(said * (length // len(said) + 1), usage)
-    assert flat(dialect.usage(answered(data, size))) == EXPECTED
+    answer = answered(data, size, told=told)
+    assert flat(dialect.usage(answer)) == EXPECTED
+    assert answer.kept <= WHOLE_BYTES + END_BYTES
+    assert answer.size == len(data)
+    if len(data) <= WHOLE_BYTES:
+        assert answer.whole == data
+    else:
+        assert answer.whole is None
+        assert not told or answer.kept == 2 * END_BYTES, "nobody could read the rest"
 
 
 @each_api

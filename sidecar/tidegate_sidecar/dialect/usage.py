@@ -129,23 +129,28 @@ def request_tokens(body: bytes) -> int:
 class PlainAnswer:
     """Keeps all of an answer, or both ends of a long one."""
 
-    __slots__ = ("_head", "_tail", "size")
+    __slots__ = ("_head", "_most", "_tail", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, length: int = -1) -> None:
+        """``length``: what it is said to have; -1: nothing is said."""
         self._head: bytes | bytearray = b""
+        self._most = WHOLE_BYTES if length <= WHOLE_BYTES else END_BYTES
         self._tail = b""
         self.size = 0
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes."""
-        if self.size == 0:
+        left = self._most - len(self._head)
+        if self.size == 0 and len(piece) <= left:
             self._head = piece  # nearly always the only one
-        elif len(self._head) < WHOLE_BYTES:
-            if isinstance(self._head, bytes):
-                self._head = bytearray(self._head)
-            self._head += piece
         else:
-            self._tail = (self._tail + piece)[-END_BYTES:]
+            if left > 0:
+                if isinstance(self._head, bytes):
+                    self._head = bytearray(self._head)
+                self._head += piece[:left]
+            if len(piece) > left:
+                rest = piece[max(left, len(piece) - END_BYTES) :]
+                self._tail = (self._tail + rest)[-END_BYTES:]
         self.size += len(piece)
 
     @property
