@@ -19,10 +19,10 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import tidegate_operator.demo  # noqa: E402
+from tidegate_operator.decide.rungs import ModelRule  # noqa: E402
 from tidegate_operator.decide.words import (  # noqa: E402
     Forecast,
     Mode,
-    ModelRule,
     Reason,
     Rules,
     ScalingRules,

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from reconcile_process import POLICIES, SYSTEM, Cluster, ReconcileProcess, eventually
-from tidegate_operator.decide.words import Rung
+from tidegate_operator.decide.rungs import Rung
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -1,6 +1,6 @@
 """Models and budgets for stories of the ladder."""
 
-from tidegate_operator.decide.words import Budget, BudgetAction, BudgetUse, ModelRule, Rung, Scope
+from tidegate_operator.decide.rungs import Budget, BudgetAction, BudgetUse, ModelRule, Rung, Scope
 
 BIG, SMALL, FREE = (
     ModelRule(name="big"),

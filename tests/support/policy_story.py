@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tidegate_operator.decide.plan import decide
+from tidegate_operator.decide.rungs import BudgetUse, ModelCounts
 from tidegate_operator.decide.words import (
-    BudgetUse,
     Change,
     DataState,
     Decision,
@@ -14,7 +14,6 @@ from tidegate_operator.decide.words import (
     Inputs,
     Memory,
     Mode,
-    ModelCounts,
     Reason,
     Rules,
 )

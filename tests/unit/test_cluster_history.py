@@ -19,14 +19,8 @@ from tidegate_operator.cluster.history import (
     encode_checkpoint,
     encode_history,
 )
-from tidegate_operator.decide.words import (
-    Memory,
-    ModelCounts,
-    Probing,
-    Reason,
-    Rung,
-    TriggerMemory,
-)
+from tidegate_operator.decide.rungs import ModelCounts, Probing, Rung, TriggerMemory
+from tidegate_operator.decide.words import Memory, Reason
 
 META = policy()["metadata"]
 FULL = Checkpoint(

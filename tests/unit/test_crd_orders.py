@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from fake_cluster import START, policy
 from tidegate_operator.crd.orders import render_config
 from tidegate_operator.crd.spec import PolicySpec, read_spec
-from tidegate_operator.decide.words import LadderDecision, Phase, Reason, Rung, TenantRung
+from tidegate_operator.decide.rungs import Rung
+from tidegate_operator.decide.words import LadderDecision, Phase, Reason, TenantRung
 from tidegate_wire.config import Do, Order, SidecarConfig
 
 TTL_S = 900.0

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from fake_cluster import policy
 from tidegate_operator.crd.fields import format_duration, parse_duration_s
 from tidegate_operator.crd.spec import InvalidSpecError, read_spec, read_target
-from tidegate_operator.decide.words import Budget, BudgetAction, Mode, Rung, Scope, Trigger
+from tidegate_operator.decide.rungs import Budget, BudgetAction, Rung, Scope, Trigger
+from tidegate_operator.decide.words import Mode
 from tidegate_wire.config import Model, Timeouts
 
 FULL: dict[str, Any] = {

@@ -11,8 +11,8 @@ from tidegate_operator.crd.fields import InvalidSpecError
 from tidegate_operator.crd.seen import Seen, Sidecars, Told
 from tidegate_operator.crd.spec import PolicySpec, read_spec
 from tidegate_operator.crd.status import build_status, decimal, is_news, percentile, timestamp
+from tidegate_operator.decide.rungs import BudgetUse, Rung
 from tidegate_operator.decide.words import (
-    BudgetUse,
     Change,
     Clamp,
     DataState,
@@ -23,7 +23,6 @@ from tidegate_operator.decide.words import (
     LadderDecision,
     Phase,
     Reason,
-    Rung,
     ScalingDecision,
     TenantRung,
 )

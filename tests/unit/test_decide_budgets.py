@@ -8,10 +8,8 @@ from hypothesis import strategies as st
 
 from ladder_samples import BIG, END, FREE, SMALL, budget, use
 from tidegate_operator.decide.ladder import decide_ladder
+from tidegate_operator.decide.rungs import Budget, BudgetAction, BudgetUse, ModelRule, Rung, Scope
 from tidegate_operator.decide.words import (
-    Budget,
-    BudgetAction,
-    BudgetUse,
     Change,
     DataState,
     Demand,
@@ -19,12 +17,9 @@ from tidegate_operator.decide.words import (
     LadderDecision,
     Memory,
     Mode,
-    ModelRule,
     Phase,
     Reason,
     Rules,
-    Rung,
-    Scope,
 )
 
 

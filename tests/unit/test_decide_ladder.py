@@ -8,22 +8,24 @@ from hypothesis import strategies as st
 
 from ladder_samples import BIG, FREE, SMALL, budget, use
 from policy_story import Story
-from tidegate_operator.decide.words import (
+from tidegate_operator.decide.rungs import (
     Budget,
     BudgetAction,
+    ModelCounts,
+    Probing,
+    Recovery,
+    Rung,
+    Scope,
+    Trigger,
+)
+from tidegate_operator.decide.words import (
     DataState,
     Demand,
     LadderDecision,
     Mode,
-    ModelCounts,
     Phase,
-    Probing,
     Reason,
-    Recovery,
     Rules,
-    Rung,
-    Scope,
-    Trigger,
 )
 
 ERRORS = Trigger(name="errors", enter=0.05, exit=0.02, for_s=60.0, min_requests=20)

@@ -7,22 +7,24 @@ from dataclasses import asdict, replace
 import pytest
 
 from policy_story import Story, forecast, present
-from tidegate_operator.decide.words import (
+from tidegate_operator.decide.rungs import (
     Budget,
     BudgetAction,
     BudgetUse,
+    ModelRule,
+    Rung,
+    Scope,
+    Trigger,
+)
+from tidegate_operator.decide.words import (
     DataState,
     Demand,
     Memory,
     Mode,
-    ModelRule,
     Phase,
     Reason,
     Rules,
-    Rung,
     ScalingRules,
-    Scope,
-    Trigger,
 )
 
 SCALING = ScalingRules(min_replicas=1, max_replicas=20, capacity_rps=2.5)

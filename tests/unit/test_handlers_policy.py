@@ -8,7 +8,8 @@ from fake_cluster import EVENTS, MAPS, POLICY, SCALE, START, policy, scale
 from stage import Stage
 from tidegate_operator.cluster.history import Checkpoint, encode_history
 from tidegate_operator.crd.status import timestamp
-from tidegate_operator.decide.words import Forecast, Reason, Rung
+from tidegate_operator.decide.rungs import Rung
+from tidegate_operator.decide.words import Forecast, Reason
 from tidegate_wire.config import Do
 
 TRIGGER = {

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar_looks import CountingSidecar
-from tidegate_operator.decide.words import Budget, BudgetUse, ModelCounts, Scope
+from tidegate_operator.decide.rungs import Budget, BudgetUse, ModelCounts, Scope
 from tidegate_operator.ledger.usage import InvalidStateError, Ledger, Usage
 from tidegate_operator.ledger.windows import InvalidWindowError, window_of
 from tidegate_wire.names import Outcome

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tidegate_operator.decide.words import Forecast, Mode, ModelRule, Reason, Rules, ScalingRules
+from tidegate_operator.decide.rungs import ModelRule
+from tidegate_operator.decide.words import Forecast, Mode, Reason, Rules, ScalingRules
 from tidegate_operator.replay.control import Controller, Oracle, Seen, Static
 from tidegate_operator.replay.hpa import Hpa, HpaRules, by_average_value, by_utilization
 from tidegate_operator.replay.loop import percentile, replay

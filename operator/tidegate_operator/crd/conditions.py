@@ -15,7 +15,8 @@ from tidegate_operator.crd.hands import (
     say_inactive,
 )
 from tidegate_operator.crd.seen import BUDGET_REASONS, Seen, Sidecars, budget_rung, share_used
-from tidegate_operator.decide.words import DataState, Mode, Reason, Rung
+from tidegate_operator.decide.rungs import Rung
+from tidegate_operator.decide.words import DataState, Mode, Reason
 
 Answer = tuple[str, Reason, str]
 """Status (True, False or Unknown), reason, message."""

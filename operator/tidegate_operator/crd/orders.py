@@ -8,7 +8,8 @@ degraded.
 from dataclasses import replace
 
 from tidegate_operator.crd.spec import PolicySpec
-from tidegate_operator.decide.words import LadderDecision, Mode, Rung, Scope
+from tidegate_operator.decide.rungs import Rung, Scope
+from tidegate_operator.decide.words import LadderDecision, Mode
 from tidegate_wire.config import Do, Order, SidecarConfig
 
 _DO = {Rung.SWITCH: Do.SWITCH, Rung.BLOCK: Do.BLOCK}

@@ -11,15 +11,8 @@ from tidegate_operator.crd.fields import InvalidSpecError
 from tidegate_operator.crd.spec import PolicySpec
 from tidegate_operator.decide.hands import Hold
 from tidegate_operator.decide.holding import Autoscaler
-from tidegate_operator.decide.words import (
-    Budget,
-    BudgetUse,
-    Change,
-    Decision,
-    Inputs,
-    Reason,
-    Rung,
-)
+from tidegate_operator.decide.rungs import Budget, BudgetUse, Rung
+from tidegate_operator.decide.words import Change, Decision, Inputs, Reason
 from tidegate_operator.inject.watchdog import Health
 
 REPLICA_ACTIONS = frozenset({"ScaleUp", "ScaleDown", "Hold"})

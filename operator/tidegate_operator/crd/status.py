@@ -13,15 +13,13 @@ from typing import Any
 from tidegate_operator.crd.conditions import build_conditions
 from tidegate_operator.crd.fields import format_duration
 from tidegate_operator.crd.seen import Seen, Told, budget_rung, share_used
+from tidegate_operator.decide.rungs import Budget, BudgetUse, Rung
 from tidegate_operator.decide.words import (
-    Budget,
-    BudgetUse,
     Clamp,
     Decision,
     Forecast,
     Inputs,
     LadderDecision,
-    Rung,
     TenantRung,
 )
 

@@ -9,15 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tidegate_operator.decide.words import (
-    Budget,
-    BudgetUse,
-    ModelRule,
-    Reason,
-    Rules,
-    Rung,
-    Scope,
-)
+from tidegate_operator.decide.rungs import Budget, BudgetUse, ModelRule, Rung, Scope
+from tidegate_operator.decide.words import Reason, Rules
 from tidegate_wire.names import OTHER
 
 RUNG_REASONS = {

@@ -16,6 +16,7 @@ from tidegate_operator.decide.budgets import (
     routing,
     standings,
 )
+from tidegate_operator.decide.rungs import Rung, Scope
 from tidegate_operator.decide.triggers import Verdict, standing_verdict, watch_errors
 from tidegate_operator.decide.words import (
     Change,
@@ -26,8 +27,6 @@ from tidegate_operator.decide.words import (
     Phase,
     Reason,
     Rules,
-    Rung,
-    Scope,
     TenantRung,
 )
 

@@ -10,18 +10,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tidegate_operator.decide.words import (
-    Change,
-    Inputs,
-    Memory,
-    ModelCounts,
-    Probing,
-    Reason,
-    Rules,
-    Rung,
-    Trigger,
-    TriggerMemory,
-)
+from tidegate_operator.decide.rungs import ModelCounts, Probing, Rung, Trigger, TriggerMemory
+from tidegate_operator.decide.words import Change, Inputs, Memory, Reason, Rules
 
 RATE_WINDOW_S = 60.0
 """Least time over which an error rate is taken; a trigger with a longer ``for`` looks that far

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from tidegate_operator import logs
 from tidegate_operator.cluster.client import describe
-from tidegate_operator.crd.spec import HORIZON_MAX_S, PolicySpec
+from tidegate_operator.crd.spec import PolicySpec
+from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S
 from tidegate_operator.crd.status import percentile
 from tidegate_operator.decide.words import Forecast, Reason
 from tidegate_operator.sources.forecaster import ForecastRules

@@ -18,20 +18,17 @@ from tidegate_operator.cluster.observe import Scale, World
 from tidegate_operator.cluster.status import StatusWriter
 from tidegate_operator.crd.fields import InvalidSpecError
 from tidegate_operator.crd.orders import render_config
-from tidegate_operator.crd.seen import REPLICA_ACTIONS, Seen, Sidecars, Told
+from tidegate_operator.crd.seen import Seen, Sidecars, Told
 from tidegate_operator.crd.spec import PolicySpec, read_spec
 from tidegate_operator.crd.status import build_status
 from tidegate_operator.decide.hands import Hold, Sight, who_holds
 from tidegate_operator.decide.holding import Autoscaler, HandsMemory
 from tidegate_operator.decide.plan import decide
 from tidegate_operator.decide.words import (
-    Change,
     DataState,
     Decision,
     Demand,
     Inputs,
-    Memory,
-    Mode,
 )
 from tidegate_operator.handlers.ahead import Ahead, Forecasts
 from tidegate_operator.handlers.hands import (
@@ -42,8 +39,9 @@ from tidegate_operator.handlers.hands import (
 )
 from tidegate_operator.handlers.look import ColdStarts, Look, Source, count_sidecars, look_at
 from tidegate_operator.handlers.metrics import Metrics
+from tidegate_operator.handlers.mind import Mind, demand_state, forget_scaling, key_of
 from tidegate_operator.handlers.recent import Recent
-from tidegate_operator.handlers.telling import Teller
+from tidegate_operator.handlers.telling import Teller, told_of
 from tidegate_operator.handlers.watchdog import Watchdog
 from tidegate_operator.ledger.demand import DemandHistory
 from tidegate_operator.ledger.usage import Ledger
@@ -72,21 +70,6 @@ class Surroundings:
     metrics: Metrics
 
 
-@dataclass(slots=True)
-class _Mind:
-    """What a policy's loop knows from tick to tick, and a restart gets back."""
-
-    ledger: Ledger
-    demand: DemandHistory
-    memory: Memory
-    cold_starts: ColdStarts
-    ahead: Ahead
-    recent: Recent
-    saved_key: Any
-    """What was worth saving at the last checkpoint."""
-    saved_at: float
-
-
 class PolicyLoop:
     """Ticks one policy."""
 
@@ -113,7 +96,7 @@ class PolicyLoop:
                 for condition in self._status.get("conditions") or ()
             ),
         )
-        self._mind: _Mind | None = None
+        self._mind: Mind | None = None
         self._selector = ""
         self._saw_whole = False
         self._rechecked_at = around.clock.now()
@@ -138,7 +121,7 @@ class PolicyLoop:
             seen = self._seen(now, conflict_with=taken_by)
         else:
             seen = await self._work(self._spec, mind, now)
-        await self._save(mind, now, at_once=_key(mind)[0] != mind.saved_key[0])
+        await self._save(mind, now, at_once=key_of(mind)[0] != mind.saved_key[0])
         await self._tell(seen)
 
     async def fail(self, error: Exception) -> None:
@@ -178,7 +161,7 @@ class PolicyLoop:
         except InvalidSpecError as error:
             self._problem = error
 
-    async def _remembered(self, now: float) -> _Mind:
+    async def _remembered(self, now: float) -> Mind:
         """Load the checkpoint, once."""
         if self._mind is not None:
             return self._mind
@@ -186,9 +169,9 @@ class PolicyLoop:
         saved, problem = await self._history.load(self._around.api)
         if problem:
             logs.event("history_unusable", **self._where, problem=problem)
-        mind = _Mind(
+        mind = Mind(
             ledger=self._restored(Ledger, saved.ledger),
-            demand=self._restored(DemandHistory, _demand_state(saved)),
+            demand=self._restored(DemandHistory, demand_state(saved)),
             memory=saved.memory,
             cold_starts=ColdStarts(saved.cold_starts, now),
             ahead=Ahead(self._around.forecasts, self.uid, saved.calibration),
@@ -197,7 +180,7 @@ class PolicyLoop:
             # A thousand policies that start together must not all save at the same moment.
             saved_at=now - crc32(self.uid.encode()) % self._around.settings.checkpoint_s,
         )
-        mind.saved_key = _key(mind)
+        mind.saved_key = key_of(mind)
         self._mind = mind
         return mind
 
@@ -216,7 +199,7 @@ class PolicyLoop:
 
     # --- look, decide, act --------------------------------------------------------------------
 
-    async def _work(self, spec: PolicySpec, mind: _Mind, now: float) -> Seen:
+    async def _work(self, spec: PolicySpec, mind: Mind, now: float) -> Seen:
         around = self._around
         look = await look_at(
             around.api, around.source, around.world, self.namespace, spec.target, self._selector
@@ -239,9 +222,9 @@ class PolicyLoop:
             scale_error, scaled = wrote.error, wrote.done
             memory = replace(memory, hands=wrote.hands)
         if not scaled:
-            memory = _forget_scaling(memory, mind.memory)
+            memory = forget_scaling(memory, mind.memory)
         mind.memory = memory
-        told = _told(spec, decision, inputs.current, scaled=scaled, held=hold is not None)
+        told = told_of(spec, decision, inputs.current, scaled=scaled, held=hold is not None)
         mind.recent.look(now, inputs, decision)
         return self._seen(
             now,
@@ -255,7 +238,7 @@ class PolicyLoop:
             scale_error=scale_error,
         )
 
-    def _inputs(self, spec: PolicySpec, mind: _Mind, look: Look, now: float) -> Inputs | None:
+    def _inputs(self, spec: PolicySpec, mind: Mind, look: Look, now: float) -> Inputs | None:
         """Take in what was seen; ``None`` where there is no target to decide on."""
         book = mind.ledger.look if mind.ledger.begun else mind.ledger.adopt
         for stats in look.stats:
@@ -298,7 +281,7 @@ class PolicyLoop:
         await self._config.write(self._around.api, config, spec.target, now)
 
     async def _look_at_hands(
-        self, spec: PolicySpec, mind: _Mind, scale: Scale, now: float
+        self, spec: PolicySpec, mind: Mind, scale: Scale, now: float
     ) -> Hold | None:
         """Who else decides the count, if anybody."""
         autoscaler = self._autoscaler()
@@ -319,7 +302,7 @@ class PolicyLoop:
         return who_holds(autoscaler, mind.memory.hands, writes=writes_replicas(spec))
 
     async def _set_replicas(
-        self, spec: PolicySpec, mind: _Mind, decision: Decision, scale: Scale, now: float
+        self, spec: PolicySpec, mind: Mind, decision: Decision, scale: Scale, now: float
     ) -> Wrote:
         async def save(hands: HandsMemory) -> None:
             mind.memory = replace(mind.memory, hands=hands)
@@ -342,7 +325,7 @@ class PolicyLoop:
         self,
         now: float,
         *,
-        mind: _Mind | None = None,
+        mind: Mind | None = None,
         look: Look | None = None,
         target_found: bool | None = None,
         conflict_with: str = "",
@@ -402,9 +385,9 @@ class PolicyLoop:
 
     # --- remember -----------------------------------------------------------------------------
 
-    async def _save(self, mind: _Mind, now: float, *, at_once: bool) -> None:
+    async def _save(self, mind: Mind, now: float, *, at_once: bool) -> None:
         """Write the checkpoint where it is due."""
-        key = _key(mind)
+        key = key_of(mind)
         age_s = now - mind.saved_at
         due_s = self._around.settings.checkpoint_s
         if key == mind.saved_key:
@@ -433,59 +416,3 @@ def unproven(demand: Demand) -> Demand:
     if demand.state is not DataState.PRESENT:
         return demand
     return replace(demand, state=DataState.STALE)
-
-
-def _told(
-    spec: PolicySpec, decision: Decision, current: int, *, scaled: bool, held: bool
-) -> list[Told]:
-    """What is to be told.
-
-    A count that was written always is, even if Shadow told it before; one that could not be
-    written is not, since it will be decided again.
-    """
-    enforces, scaling = spec.rules.mode is Mode.ENFORCE, decision.scaling
-    changes = [c for c in decision.changes if scaled or c.action not in REPLICA_ACTIONS]
-    of_count = any(change.action in ("ScaleUp", "ScaleDown") for change in changes)
-    if (
-        writes_replicas(spec)
-        and not held
-        and scaled
-        and scaling.replicas != current
-        and not of_count
-    ):
-        changes.append(
-            Change(
-                action="ScaleUp" if scaling.replicas > current else "ScaleDown",
-                reason=scaling.reason,
-                message=scaling.message,
-                before=str(current),
-                after=str(scaling.replicas),
-            )
-        )
-    return [
-        Told(change=c, applied=enforces and not (held and c.action in REPLICA_ACTIONS))
-        for c in changes
-    ]
-
-
-def _forget_scaling(memory: Memory, before: Memory) -> Memory:
-    return replace(memory, told_replicas=before.told_replicas, last_reason=before.last_reason)
-
-
-def _key(mind: _Mind) -> tuple[Any, ...]:
-    """(what must be saved at once, what must be saved soon)."""
-    memory = mind.memory
-    rungs = tuple(sorted(memory.budget_rungs.items()))
-    totals = mind.ledger.totals()
-    hands = memory.hands
-    at_once = (memory.rung, memory.probing, rungs, hands.hold)
-    # A count that was only found is found again after a restart.
-    ours = hands.standing if hands.ours else None
-    return at_once, (totals, len(mind.cold_starts.samples), ours)
-
-
-def _demand_state(saved: Checkpoint) -> Mapping[str, Any] | None:
-    """State of the demand history; a checkpoint from elsewhere may hold counts alone."""
-    if not saved.counts and not saved.looks:
-        return None
-    return {**(saved.looks or {}), "start_minute": saved.start_minute, "counts": saved.counts}

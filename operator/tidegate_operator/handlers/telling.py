@@ -9,8 +9,10 @@ from typing import Any
 from tidegate_operator import logs
 from tidegate_operator.cluster.client import Api
 from tidegate_operator.cluster.events import EventWriter
-from tidegate_operator.crd.seen import Seen
-from tidegate_operator.decide.words import Reason
+from tidegate_operator.crd.seen import REPLICA_ACTIONS, Seen, Told
+from tidegate_operator.crd.spec import PolicySpec
+from tidegate_operator.decide.words import Change, Decision, Mode, Reason
+from tidegate_operator.handlers.hands import writes_replicas
 from tidegate_operator.handlers.metrics import Metrics
 
 _TOLD = (
@@ -114,3 +116,36 @@ def _is_turn(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
     if old is None:
         return fault and kind in _FIRST_FAULTS
     return fault != was_fault
+
+
+def told_of(
+    spec: PolicySpec, decision: Decision, current: int, *, scaled: bool, held: bool
+) -> list[Told]:
+    """What is to be told.
+
+    A count that was written always is, even if Shadow told it before; one that could not be
+    written is not, since it will be decided again.
+    """
+    enforces, scaling = spec.rules.mode is Mode.ENFORCE, decision.scaling
+    changes = [c for c in decision.changes if scaled or c.action not in REPLICA_ACTIONS]
+    of_count = any(change.action in ("ScaleUp", "ScaleDown") for change in changes)
+    if (
+        writes_replicas(spec)
+        and not held
+        and scaled
+        and scaling.replicas != current
+        and not of_count
+    ):
+        changes.append(
+            Change(
+                action="ScaleUp" if scaling.replicas > current else "ScaleDown",
+                reason=scaling.reason,
+                message=scaling.message,
+                before=str(current),
+                after=str(scaling.replicas),
+            )
+        )
+    return [
+        Told(change=c, applied=enforces and not (held and c.action in REPLICA_ACTIONS))
+        for c in changes
+    ]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tidegate_operator.decide.words import Budget, BudgetUse, ModelCounts, Scope
+from tidegate_operator.decide.rungs import Budget, BudgetUse, ModelCounts, Scope
 from tidegate_operator.ledger.windows import window_of
 from tidegate_wire.names import ERROR_OUTCOMES, MAX_LABEL_VALUES, OTHER, Outcome
 from tidegate_wire.stats import Series, SidecarStats
