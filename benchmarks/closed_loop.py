@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +19,17 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import tidegate_operator.demo  # noqa: E402
 from tidegate_operator.decide.rungs import ModelRule  # noqa: E402
-from tidegate_operator.decide.words import (  # noqa: E402
-    Forecast,
-    Mode,
-    Reason,
-    Rules,
-    ScalingRules,
-)
-from tidegate_operator.forecast import engine, select  # noqa: E402
-from tidegate_operator.forecast.calibrate import Track  # noqa: E402
-from tidegate_operator.forecast.quantiles import QUANTILES, limit  # noqa: E402
-from tidegate_operator.forecast.series import DAY, Series, clean  # noqa: E402
-from tidegate_operator.replay.control import Controller, Oracle  # noqa: E402
+from tidegate_operator.decide.words import Mode, Rules, ScalingRules  # noqa: E402
+from tidegate_operator.forecast.series import DAY  # noqa: E402
+from tidegate_operator.replay.ahead import no_forecast, rolled  # noqa: E402
+from tidegate_operator.replay.control import Controller  # noqa: E402
 from tidegate_operator.replay.hpa import Hpa, HpaRules  # noqa: E402
-from tidegate_operator.replay.loop import Result, replay  # noqa: E402
-from tidegate_operator.replay.ours import Tidegate, no_forecast  # noqa: E402
+from tidegate_operator.replay.loop import replay  # noqa: E402
+from tidegate_operator.replay.oracle import Oracle  # noqa: E402
+from tidegate_operator.replay.ours import Tidegate  # noqa: E402
 from tidegate_operator.replay.plant import PlantRules  # noqa: E402
-from tidegate_operator.replay.trace import Trace, read_trace  # noqa: E402
+from tidegate_operator.replay.result import Result  # noqa: E402
+from tidegate_operator.replay.trace import read_trace  # noqa: E402
 
 SHIPPED = Path(tidegate_operator.demo.__file__).parent / "data"
 PEAK_PODS = 20
@@ -46,46 +39,6 @@ HPA_TARGETS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85)
 """Shares of a pod's capacity."""
 ALLOWED = (0.01, 0.005)
 HORIZON_MARGIN_MINUTES = 2
-RESCORE_MINUTES = 15
-
-
-@dataclass(frozen=True)
-class Rolled:
-    """What a forecaster that runs since day 0 would have said in each minute."""
-
-    forecasts: dict[int, Forecast]
-
-    def __call__(self, now: float) -> Forecast | None:
-        return self.forecasts.get(int(now // 60))
-
-
-def roll(trace: Trace, begin_minute: int, horizon: int) -> Rolled:
-    """Refitted daily, calibrated and scored as in operation, from three days earlier on."""
-    start = int(trace.start // 60)
-    series = clean(start, trace.requests)
-    offset = series.start_minute
-    track = Track(horizon)
-    begin = max(0, begin_minute - engine.SEED_MINUTES - offset)
-    forecasts: dict[int, Forecast] = {}
-    verdict, message, score = select.Verdict.SHORT, "", None
-    for t, issued in engine.roll(series, track, begin, refit_every=DAY):
-        if t % RESCORE_MINUTES == 0:
-            score = select.score(track.samples, offset + t)
-            verdict, message = select.judge(score, track.trusted)
-            track.trusted = verdict is select.Verdict.GOOD
-        good = verdict is select.Verdict.GOOD
-        most = limit(Series(offset, series.values, series.known), t + 1)
-        forecasts[offset + t + 1] = Forecast(
-            made_at=60.0 * (offset + t + 1),
-            horizon_s=60.0 * horizon,
-            quantiles={q: min(v, most) / 60 for q, v in zip(QUANTILES, issued, strict=True)},
-            reliable=good,
-            reason=Reason.FORECAST_GOOD if good else Reason.NO_SKILL,
-            message=message,
-            skill=score.skill if score else None,
-            coverage=score.coverage if score else None,
-        )
-    return Rolled(forecasts)
 
 
 def rules_for(plant: PlantRules, quantile: float) -> Rules:
@@ -109,19 +62,17 @@ def compare(path: Path, cold_start_s: float, days: int) -> dict[str, Any]:
     begin = whole.end - days * 86400
     part = whole.between(begin, whole.end)
     horizon = int(-(-cold_start_s // 60)) + HORIZON_MARGIN_MINUTES
-    rolled = roll(whole, int(begin // 60), horizon)
+    ahead = rolled(whole, horizon, begin_minute=int(begin // 60), refit_every_minutes=DAY)
     rows: list[tuple[str, Controller]] = [
         ("oracle", Oracle(trace=part, plant=plant, utilization=0.95)),
         *(("hpa", Hpa(HpaRules(target_rps=share * plant.pod_rps))) for share in HPA_TARGETS),
-        ("reactive", Tidegate(rules_for(plant, 0.95), plant.service_s, no_forecast, "reactive")),
+        ("reactive", Tidegate(rules_for(plant, 0.95), no_forecast, "reactive")),
     ]
     for name, quantile in (("lean", 0.90), ("balanced", 0.95), ("strict", 0.99)):
-        tidegate = Tidegate(
-            rules_for(plant, quantile), plant.service_s, rolled, f"Tidegate {name}"
-        )
-        rows.append((name, tidegate))
+        rows.append((name, Tidegate(rules_for(plant, quantile), ahead, f"Tidegate {name}")))
     results = [(kind, replay(part, plant, controller)) for kind, controller in rows]
-    held = sum(f.reliable for f in rolled.forecasts.values()) / len(rolled.forecasts)
+    said = [ahead(begin + 60.0 * minute) for minute in range(days * DAY)]
+    held = sum(f is not None and f.reliable for f in said) / len(said)
     return {
         "trace": path.name,
         "days": days,
@@ -135,7 +86,7 @@ def _row(kind: str, result: Result) -> dict[str, Any]:
     return {
         "kind": kind,
         "controller": result.controller,
-        "pod_hours": round(result.pod_minutes / 60, 1),
+        "pod_hours": round(result.pod_hours, 1),
         "violations": round(result.violations, 5),
         "wait_p99_s": result.wait_p99_s,
         "scale_ups": result.scale_ups,
@@ -144,7 +95,7 @@ def _row(kind: str, result: Result) -> dict[str, Any]:
 
 
 def _best(results: list[tuple[str, Result]], allowed: float) -> float | None:
-    good = [r.pod_minutes / 60 for kind, r in results if kind == "hpa" and r.violations <= allowed]
+    good = [r.pod_hours for kind, r in results if kind == "hpa" and r.violations <= allowed]
     return round(min(good), 1) if good else None
 
 

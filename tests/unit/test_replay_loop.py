@@ -4,11 +4,13 @@ import pytest
 
 from tidegate_operator.decide.rungs import ModelRule
 from tidegate_operator.decide.words import Forecast, Mode, Reason, Rules, ScalingRules
-from tidegate_operator.replay.control import Controller, Oracle, Seen, Static
+from tidegate_operator.replay.control import Controller, Seen, Static
 from tidegate_operator.replay.hpa import Hpa, HpaRules, by_average_value, by_utilization
-from tidegate_operator.replay.loop import percentile, replay
+from tidegate_operator.replay.loop import replay
+from tidegate_operator.replay.oracle import Oracle
 from tidegate_operator.replay.ours import Tidegate
 from tidegate_operator.replay.plant import STEP_S, PlantRules
+from tidegate_operator.replay.result import percentile
 from tidegate_operator.replay.trace import Trace
 
 PLANT = PlantRules()
@@ -25,10 +27,15 @@ def trace(requests: list[float | None], start: float = 0.0) -> Trace:
 STEPPED = trace([*steady(6, 30), *steady(18, 30), *steady(4, 40)])
 
 
-def seen(now: float, current: int, rps: float, *, ready: int | None = None) -> Seen:
-    made = Seen(now, current, current if ready is None else ready, 0)
-    made.arrivals = [rps * STEP_S] * 60
-    made.busy = [min(1.0, rps / (made.ready * PLANT.pod_rps))] * 60 if made.ready else [0.0] * 60
+def seen(
+    now: float, current: int, rps: float, *, ready: int | None = None, burst: float = 0.0
+) -> Seen:
+    """Five minutes at ``rps``, and half a minute at ``burst`` more."""
+    made = Seen(now, current, current if ready is None else ready)
+    for step in range(66):
+        rate = rps + burst * (step >= 60)
+        busy = min(1.0, rate / (made.ready * PLANT.pod_rps)) if made.ready else 0.0
+        made.note(rate * STEP_S, busy, busy * made.ready * PLANT.slots_per_pod)
     return made
 
 
@@ -88,8 +95,7 @@ def test_hpa_stays_between_its_bounds() -> None:
 
 
 def test_hpa_metrics_are_half_a_minute_old() -> None:
-    late = seen(0, 5, 5)
-    late.arrivals[-6:] = [1000.0] * 6
+    late = seen(0, 5, 5, burst=200)
     assert Hpa(HpaRules(target_rps=1.0)).wanted(late) == 5
 
 
@@ -117,7 +123,7 @@ def ours(quantile_rps: float | None = None) -> Tidegate:
             reason=Reason.FORECAST_GOOD,
         )
 
-    return Tidegate(rules, PLANT.service_s, source)
+    return Tidegate(rules, source)
 
 
 def test_a_forecast_starts_pods_before_the_load_and_spares_users_the_wait() -> None:

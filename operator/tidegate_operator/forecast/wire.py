@@ -1,7 +1,7 @@
 """What the operator and its forecast worker say to each other: one JSON object a line, over the
 worker's stdin and stdout.
 
-Law: standard library only, so that the operator's side loads no numpy. A request has an ``id``
+Law: no numpy, so that the operator's side loads none. A request has an ``id``
 that its answer repeats; answers may come in another order, since a training takes seconds and a
 forecast milliseconds. Besides ``id``, ``op`` and ``key``:
 
@@ -16,9 +16,19 @@ Every answer has ``ok``; where that is false, also a ``failure`` and a ``message
 
 from enum import StrEnum
 
+from tidegate_operator.decide.words import Reason
+
 PREDICT_MINUTES = 8 * 1440
 """Last week's same window, and what lies around it."""
 MAX_LINE_BYTES = 32 * 1024 * 1024
+
+
+VERDICTS = {
+    "Good": Reason.FORECAST_GOOD,
+    "TooFewScored": Reason.HISTORY_SHORT,
+    "NoSkill": Reason.NO_SKILL,
+}
+"""``select.Verdict``, as decisions and status say it."""
 
 
 class Op(StrEnum):

@@ -1,58 +1,96 @@
 """What any controller is shown, and the simplest of them.
 
-Law: a controller sees what was measured until now; only the oracle is given the future, and says
-so in its name.
+Law: a controller sees what was measured until now; only the oracle (``oracle.py``) is given the
+future, and says so in its name.
 """
 
-import math
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from tidegate_operator.replay.plant import STEP_S, PlantRules
-from tidegate_operator.replay.trace import MINUTE_S, Trace
+from tidegate_operator.decide.words import Decision
+from tidegate_operator.replay.plant import STEP_S, Plant
+
+TICK_S = 15.0
+"""Between two decisions: HPA's sync period, and ours."""
 
 
-@dataclass(slots=True)
 class Seen:
     """The plant from outside at one moment, with what was measured so far."""
 
-    now: float
-    current: int
-    ready: int
-    in_flight: int
-    arrivals: list[float] = field(default_factory=list)
-    """Requests per step, newest last."""
-    busy: list[float] = field(default_factory=list)
-    """Share of the Ready pods' slots that were busy, per step."""
+    def __init__(self, now: float, current: int, ready: int) -> None:
+        self.now = now
+        self.current = current
+        self.ready = ready
+        self.in_flight = 0
+        """Requests that wait or are being served."""
+        self.arrived = 0
+        self.ended = 0
+        self.duration_s = 0.0
+        """All three since the beginning; the last is the sum over requests that ended."""
+        self._arrived = [0.0]
+        self._busy = [0.0]
+        self._in_flight = [0.0]
+        """Sums from the beginning to the end of each step, so that a window is a difference."""
 
     @property
     def starting(self) -> int:
         return self.current - self.ready
 
+    def look(self, plant: Plant) -> None:
+        """Take in what a controller may know of the moment."""
+        self.now, self.current, self.ready = plant.now, plant.current, plant.ready
+        self.in_flight = plant.waiting + round(plant.busy_slots)
+        self.ended, self.duration_s = plant.ended, plant.duration_s
+
+    def note(self, requests: float, busy_share: float, in_flight: float) -> None:
+        """Add a step's measurements."""
+        self.arrived += round(requests)
+        self._arrived.append(self._arrived[-1] + requests)
+        self._busy.append(self._busy[-1] + busy_share)
+        self._in_flight.append(self._in_flight[-1] + in_flight)
+
     def rps(self, window_s: float, lag_s: float = 0.0) -> float:
         """Mean requests per second over ``window_s`` that ended ``lag_s`` ago; over less at the
         very start."""
-        part = _window(self.arrivals, window_s, lag_s)
-        return sum(part) / (len(part) * STEP_S) if part else 0.0
+        return _mean(self._arrived, window_s, lag_s) / STEP_S
 
     def utilization(self, window_s: float, lag_s: float = 0.0) -> float:
         """Mean share of busy slots of the Ready pods."""
-        part = _window(self.busy, window_s, lag_s)
-        return sum(part) / len(part) if part else 0.0
+        return _mean(self._busy, window_s, lag_s)
+
+    def concurrency(self, window_s: float, lag_s: float = 0.0) -> float:
+        """Mean number of requests that waited or were served."""
+        return _mean(self._in_flight, window_s, lag_s)
 
 
-def _window(values: list[float], window_s: float, lag_s: float) -> list[float]:
-    end = max(1, len(values) - round(lag_s / STEP_S))
-    return values[max(0, end - round(window_s / STEP_S)) : end]
+def _mean(sums: list[float], window_s: float, lag_s: float) -> float:
+    """Per step, over the window; 0 before the first step."""
+    last = len(sums) - 1
+    end = min(last, max(1, last - round(lag_s / STEP_S)))
+    begin = max(0, end - max(1, round(window_s / STEP_S)))
+    return (sums[end] - sums[begin]) / (end - begin) if end > begin else 0.0
 
 
 class Controller(Protocol):
-    """Chooses the replica count, every 15 s."""
+    """Chooses the replica count. It remembers, so each replay takes a new one."""
 
     @property
     def name(self) -> str: ...
 
+    @property
+    def period_s(self) -> float:
+        """Between two decisions; in steps of 5 s."""
+        ...
+
     def wanted(self, seen: Seen) -> int: ...
+
+
+@runtime_checkable
+class GivesReasons(Protocol):
+    """A controller that says why."""
+
+    @property
+    def last(self) -> Decision | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +98,7 @@ class Static:
     """The same count for ever."""
 
     replicas: int
+    period_s: float = TICK_S
 
     @property
     def name(self) -> str:
@@ -67,25 +106,3 @@ class Static:
 
     def wanted(self, seen: Seen) -> int:
         return self.replicas
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Oracle:
-    """Knows the trace: pods for the highest minute that a pod created now would still be there
-    for."""
-
-    trace: Trace
-    plant: PlantRules
-    utilization: float = 1.0
-
-    @property
-    def name(self) -> str:
-        return "oracle"
-
-    def wanted(self, seen: Seen) -> int:
-        first = int((seen.now - self.trace.start) // MINUTE_S)
-        last = int((seen.now + self.plant.cold_start_s + MINUTE_S - self.trace.start) // MINUTE_S)
-        ahead = [count for count in self.trace.requests[first : last + 1] if count is not None]
-        if not ahead:
-            return seen.current
-        return max(1, math.ceil(max(ahead) / 60 / (self.plant.pod_rps * self.utilization)))

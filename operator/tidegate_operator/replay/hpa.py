@@ -10,7 +10,7 @@ pkg/controller/podautoscaler.
 import math
 from dataclasses import dataclass, field
 
-from tidegate_operator.replay.control import Seen
+from tidegate_operator.replay.control import TICK_S, Seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,7 @@ class Hpa:
     """The controller with its memory."""
 
     rules: HpaRules
+    period_s: float = TICK_S
     recommendations: list[tuple[float, int]] = field(default_factory=list)
     added: list[tuple[float, int]] = field(default_factory=list)
 

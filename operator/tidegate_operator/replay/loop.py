@@ -1,79 +1,45 @@
 """A trace, a plant and a controller in; what users felt and what it cost out.
 
-Law: the same seed gives the same arrivals to every controller, and every controller starts with
-the same pods.
+Law: the same seed gives the same arrivals, service times and cold starts to every controller, and
+every controller starts with the same pods.
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from tidegate_operator.replay.control import Controller, Seen
-from tidegate_operator.replay.plant import STEP_S, Plant, PlantRules
+from tidegate_operator.replay.control import Controller, GivesReasons, Seen
+from tidegate_operator.replay.load import Ints, Load, load_of
+from tidegate_operator.replay.plant import MINUTE_STEPS, STEP_S, Plant, PlantRules
+from tidegate_operator.replay.result import (
+    Decided,
+    Minutes,
+    Result,
+    ScaleEvent,
+    percentile,
+    slo_minutes,
+)
 from tidegate_operator.replay.trace import MINUTE_S, Trace
 
-TICK_S = 15.0
-"""Between two decisions: HPA's sync period, and ours."""
 START_UTILIZATION = 0.7
 """The workload is found with pods for this share of the first minute's load."""
 NEEDED_UTILIZATION = 0.8
 """Load has reached what the pods carry when a reactive scaler (ours: at 0.8) asks for more."""
-STEPS = round(MINUTE_S / STEP_S)
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleEvent:
-    at: float
-    before: int
-    after: int
-    in_time: bool | None = None
-    """For a scale-up: the new pods were Ready before the load passed what those before could
-    carry; ``None`` where it never did until the next change."""
+@dataclass(slots=True)
+class _Story:
+    """What is written down on the way."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """Measured over one replay."""
-
-    controller: str
-    requests: float
-    served: float
-    dropped: float
-    late: float
-    waiting: float
-    """Still in the queue at the end; these count as neither."""
-    pod_minutes: float
-    wait_p50_s: float
-    wait_p95_s: float
-    wait_p99_s: float
-    """Of those served."""
-    missing_minutes: int
-    """Minutes that the trace does not know; the load of the minute before was played."""
-    events: tuple[ScaleEvent, ...]
-
-    @property
-    def violations(self) -> float:
-        """Share of requests that were dropped or waited longer than the SLO allows."""
-        return (self.late + self.dropped) / self.requests if self.requests else 0.0
-
-    @property
-    def slo_attained(self) -> float:
-        return 1.0 - self.violations
-
-    @property
-    def scale_ups(self) -> int:
-        return sum(event.after > event.before for event in self.events)
-
-    @property
-    def scale_downs(self) -> int:
-        return len(self.events) - self.scale_ups
-
-    @property
-    def scale_ups_ahead_of_load(self) -> int:
-        """Those whose pods were Ready before the load needed them, and were then needed."""
-        return sum(event.in_time is True for event in self.events)
+    changes: list[tuple[int, int, int]] = field(default_factory=list)
+    """(step, pods before, pods after)"""
+    decisions: list[Decided] = field(default_factory=list)
+    ready: list[int] = field(default_factory=list)
+    """Per step, as the two below."""
+    paid_s: list[float] = field(default_factory=list)
+    """Sum from the beginning."""
+    queue: list[int] = field(default_factory=list)
 
 
 def replay(
@@ -87,78 +53,51 @@ def replay(
     """Play ``trace`` (its own scale, in requests) against ``controller``.
 
     Args:
-        seed: for how the requests of a minute fall into its steps.
+        seed: for how requests fall into steps, how long they take, and how pods start.
         start_pods: Ready at the beginning; ``None``: enough for the first minute at 70 %.
     """
-    minutes = trace.minutes()
-    state = Plant(plant, minutes.start)
-    loads = list(_arrivals(minutes, seed))
-    if start_pods is None:
-        rps = sum(loads[:STEPS]) / MINUTE_S
-        start_pods = max(1, math.ceil(rps / (plant.pod_rps * START_UTILIZATION)))
-    state.start_with(start_pods)
-    seen = Seen(state.now, state.current, state.ready, 0)
-    changes: list[tuple[int, int, int]] = []
-    for index, load in enumerate(loads):
-        if index and index % round(TICK_S / STEP_S) == 0:
-            _look(seen, state)
-            wanted = max(0, controller.wanted(seen))
-            if wanted != seen.current:
-                changes.append((index, seen.current, wanted))
-                state.scale(wanted)
-        state.step(load)
-        seen.arrivals.append(load)
-        seen.busy.append(state.busy_share)
-    missing = sum(count is None for count in minutes.requests)
-    return _result(state, controller.name, missing, _events(changes, loads, minutes.start, plant))
+    load = load_of(trace, plant, seed)
+    state = Plant(plant, load.start, seed=seed)
+    state.start_with(usual_pods(load, plant) if start_pods is None else start_pods)
+    seen = Seen(state.now, state.current, state.ready)
+    story = _Story()
+    every = max(1, round(controller.period_s / STEP_S))
+    for step, (requests, work_s) in enumerate(zip(load.requests, load.work_s, strict=True)):
+        if step and step % every == 0:
+            seen.look(state)
+            _control(controller, seen, state, step, story)
+        state.step(requests, work_s)
+        seen.note(requests, state.busy_share, state.waiting + state.busy_slots)
+        story.ready.append(state.ready)
+        story.paid_s.append(state.paid_s)
+        story.queue.append(state.waiting)
+    return _result(controller.name, load, state, story)
 
 
-def _arrivals(minutes: Trace, seed: int) -> Iterator[float]:
-    """Requests per step: each minute's requests fall into its steps at random."""
-    random = np.random.default_rng(seed)
-    share = np.full(STEPS, 1 / STEPS)
-    count = next((known for known in minutes.requests if known is not None), 0.0)
-    for known in minutes.requests:
-        count = count if known is None else known
-        yield from (float(n) for n in random.multinomial(round(count), share))
+def usual_pods(load: Load, plant: PlantRules) -> int:
+    """Enough for the first minute at 70 %."""
+    busy = sum(load.work_s[:MINUTE_STEPS]) / MINUTE_S
+    return max(1, math.ceil(busy / (plant.slots_per_pod * START_UTILIZATION) - 1e-9))
 
 
-def _look(seen: Seen, state: Plant) -> None:
-    seen.now, seen.current, seen.ready = state.now, state.current, state.ready
-    seen.in_flight = round(
-        state.waiting + state.busy_share * state.ready * state.rules.slots_per_pod
-    )
+def _control(controller: Controller, seen: Seen, state: Plant, step: int, story: _Story) -> None:
+    wanted = max(0, controller.wanted(seen))
+    if wanted != seen.current:
+        story.changes.append((step, seen.current, wanted))
+        state.scale(wanted)
+    if isinstance(controller, GivesReasons) and controller.last is not None:
+        scaling = controller.last.scaling
+        before = story.decisions[-1].scaling if story.decisions else None
+        if (
+            before is None
+            or before.replicas != scaling.replicas
+            or before.reason is not scaling.reason
+        ):
+            story.decisions.append(Decided(seen.now, scaling))
 
 
-def _events(
-    changes: list[tuple[int, int, int]], loads: list[float], start: float, plant: PlantRules
-) -> tuple[ScaleEvent, ...]:
-    cold = math.ceil(plant.cold_start_s / STEP_S)
-    out = []
-    for number, (index, before, after) in enumerate(changes):
-        at = start + index * STEP_S
-        if after < before:
-            out.append(ScaleEvent(at, before, after))
-            continue
-        until = changes[number + 1][0] if number + 1 < len(changes) else len(loads)
-        carried = before * plant.pod_rps * NEEDED_UTILIZATION * MINUTE_S
-        passed = _first_above(loads, index, max(until, index + cold) + 2 * STEPS, carried)
-        out.append(
-            ScaleEvent(at, before, after, None if passed is None else passed - index >= cold)
-        )
-    return tuple(out)
-
-
-def _first_above(loads: list[float], begin: int, end: int, per_minute: float) -> int | None:
-    """First step in [begin, end) that ends a minute of more than ``per_minute`` requests."""
-    for at in range(begin, min(end, len(loads))):
-        if sum(loads[max(0, at - STEPS + 1) : at + 1]) > per_minute:
-            return at
-    return None
-
-
-def _result(state: Plant, name: str, missing: int, events: tuple[ScaleEvent, ...]) -> Result:
-    waits = dict(sorted(state.waits.items()))
+def _result(name: str, load: Load, state: Plant, story: _Story) -> Result:
+    minutes = _minutes(load, state, story)
     return Result(
         controller=name,
         requests=state.arrived,
@@ -166,21 +105,57 @@ def _result(state: Plant, name: str, missing: int, events: tuple[ScaleEvent, ...
         dropped=state.dropped,
         late=state.late,
         waiting=state.waiting,
-        pod_minutes=state.pod_minutes(),
-        wait_p50_s=percentile(waits, 0.50),
-        wait_p95_s=percentile(waits, 0.95),
-        wait_p99_s=percentile(waits, 0.99),
-        missing_minutes=missing,
-        events=events,
+        pod_minutes=state.paid_s / MINUTE_S,
+        wait_p50_s=percentile(state.waits, 0.50),
+        wait_p95_s=percentile(state.waits, 0.95),
+        wait_p99_s=percentile(state.waits, 0.99),
+        slo_minutes=slo_minutes(minutes, 1.0 - state.rules.slo_percentile),
+        starts_failed=state.starts_failed,
+        missing_minutes=load.missing_minutes,
+        events=_events(story.changes, load, state.rules),
+        decisions=tuple(story.decisions),
+        minutes=minutes,
     )
 
 
-def percentile(waits: Mapping[float, float], share: float) -> float:
-    """The wait, in seconds, that ``share`` of the requests did not exceed; 0 where there were
-    none."""
-    left = share * sum(waits.values())
-    for wait, count in waits.items():
-        left -= count
-        if left <= 1e-9:
-            return wait
-    return 0.0
+def _minutes(load: Load, state: Plant, story: _Story) -> Minutes:
+    begins = range(0, len(load.requests), MINUTE_STEPS)
+    paid_s = [0.0, *story.paid_s]
+    last = len(story.paid_s)
+    ends = [min(begin + MINUTE_STEPS, last) for begin in begins]
+    spans = list(zip(begins, ends, strict=True))
+    return Minutes(
+        start=load.start,
+        load=tuple(sum(load.requests[a:b]) for a, b in spans),
+        ready=tuple(sum(story.ready[a:b]) / (b - a) for a, b in spans),
+        paid=tuple((paid_s[b] - paid_s[a]) / ((b - a) * STEP_S) for a, b in spans),
+        queue=tuple(max(story.queue[a:b]) for a, b in spans),
+        violations=tuple(state.violated.get(minute, 0) for minute in range(len(spans))),
+    )
+
+
+def _events(
+    changes: list[tuple[int, int, int]], load: Load, plant: PlantRules
+) -> tuple[ScaleEvent, ...]:
+    """Whether in time is a matter of the load as it came and of the median cold start."""
+    sums = np.concatenate((np.zeros(MINUTE_STEPS, np.int64), np.cumsum(load.requests)))
+    of_minute = sums[MINUTE_STEPS:] - sums[:-MINUTE_STEPS]
+    cold = math.ceil(plant.cold_start_s / STEP_S)
+    out = []
+    for number, (step, before, after) in enumerate(changes):
+        at = load.start + step * STEP_S
+        if after < before:
+            out.append(ScaleEvent(at, before, after))
+            continue
+        until = changes[number + 1][0] if number + 1 < len(changes) else len(load.requests)
+        carried = before * plant.pod_rps * NEEDED_UTILIZATION * MINUTE_S
+        passed = _first_above(of_minute, step, max(until, step + cold) + 2 * MINUTE_STEPS, carried)
+        in_time = None if passed is None else passed - step >= cold
+        out.append(ScaleEvent(at, before, after, in_time))
+    return tuple(out)
+
+
+def _first_above(of_minute: Ints, begin: int, end: int, per_minute: float) -> int | None:
+    """First step in [begin, end) that ends a minute of more than ``per_minute`` requests."""
+    above = np.flatnonzero(of_minute[begin:end] > per_minute)
+    return begin + int(above[0]) if above.size else None

@@ -1,32 +1,22 @@
 """Our own controller in a replay: the very ``decide()`` of the live loop.
 
-Law: nothing is decided here; what the live loop looks up in a cluster is looked up in the plant.
+Law: nothing is decided or measured here. Demand comes from the live loop's own ledger, which is
+shown the plant's counters as the counters of one sidecar; and as there, a tick has the forecast
+that the tick before asked for.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tidegate_operator.decide.plan import decide
-from tidegate_operator.decide.words import (
-    DataState,
-    Decision,
-    Demand,
-    Forecast,
-    Inputs,
-    Memory,
-    Rules,
-)
-from tidegate_operator.replay.control import Seen
+from tidegate_operator.decide.words import Decision, Forecast, Inputs, Memory, Rules
+from tidegate_operator.ledger.demand import DemandHistory
+from tidegate_operator.replay.ahead import ForecastSource, no_forecast
+from tidegate_operator.replay.control import TICK_S, Seen
+from tidegate_wire.names import Outcome
+from tidegate_wire.stats import Series, SidecarStats
 
-ForecastSource = Callable[[float], Forecast | None]
-"""The forecast as it stood at a time (unix seconds); ``None``: there was none."""
-WINDOW_S = 60.0
-PEAK_MINUTES = 5
-
-
-def no_forecast(now: float) -> Forecast | None:
-    """For the reactive half alone."""
-    return None
+KEPT_MINUTES = 60
+"""Of the ledger's minutes, which nobody reads here: forecasts have the trace's."""
 
 
 @dataclass(slots=True)
@@ -34,28 +24,44 @@ class Tidegate:
     """Decides as the operator would."""
 
     rules: Rules
-    service_s: float
-    """Mean time that a request holds a slot, as the sidecars would measure it."""
     forecast: ForecastSource = no_forecast
     name: str = "Tidegate"
+    period_s: float = TICK_S
     memory: Memory = field(default_factory=Memory)
     last: Decision | None = None
     """The newest decision, for those who want its reasons."""
+    demand: DemandHistory = field(
+        default_factory=lambda: DemandHistory(history_minutes=KEPT_MINUTES)
+    )
+    awaited: Forecast | None = None
+    """What the last tick asked for."""
 
     def wanted(self, seen: Seen) -> int:
-        inputs = Inputs(
+        self.last, self.memory = decide(self.rules, self.inputs(seen), self.memory)
+        return self.last.scaling.replicas
+
+    def inputs(self, seen: Seen) -> Inputs:
+        """What the live loop would have looked at."""
+        self.demand.record(seen.now, {"pods": _stats(seen)} if seen.ready else {})
+        forecast, self.awaited = self.awaited, self.forecast(seen.now)
+        return Inputs(
             now=seen.now,
             current=seen.current,
             ready=seen.ready,
             starting=seen.starting,
-            demand=Demand(
-                state=DataState.PRESENT,
-                rps=seen.rps(WINDOW_S),
-                peak_rps=max(seen.rps(WINDOW_S, 60.0 * m) for m in range(PEAK_MINUTES)),
-                in_flight=seen.in_flight,
-                service_s=self.service_s,
-            ),
-            forecast=self.forecast(seen.now),
+            demand=self.demand.demand(seen.now, self.rules.scaling.max_age_s),
+            forecast=forecast,
         )
-        self.last, self.memory = decide(self.rules, inputs, self.memory)
-        return self.last.scaling.replicas
+
+
+def _stats(seen: Seen) -> SidecarStats:
+    ended = Series(
+        model="", tenant="", outcomes={Outcome.OK: seen.ended}, duration_s=seen.duration_s
+    )
+    return SidecarStats(
+        pod_uid="pods",
+        boot="",
+        arrived=seen.arrived,
+        in_flight=seen.in_flight,
+        series=(ended,),
+    )

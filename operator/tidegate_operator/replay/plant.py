@@ -1,14 +1,29 @@
 """A workload in simulated time: pods with slots, a cold start, one bounded queue, and a bill.
 
 Law: requests are conserved (arrived = served + dropped + waiting) and a pod is paid from its
-creation to its end. Demand is a fluid within a step: what is measured is the queueing that missing
-pods cause, which is what a scaler answers for.
+creation to its end. All slots are one pool, and within a step requests share the time that is free
+in it: what is measured is the queueing that missing pods cause, which is what a scaler answers
+for. The n-th pod that is created has the same cold start for every controller.
 """
 
+import math
+from bisect import insort
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import numpy as np
 
 STEP_S = 5.0
+MINUTE_STEPS = 12
+COLD_STARTS = 2
+"""Stream of chance that a seed gives (``load`` has the others)."""
+Z90 = 1.2815515655446004
+"""Standard deviations above the median of a normal distribution at its p90."""
+BACKOFF_S, BACKOFF_MAX_S = 10.0, 300.0
+"""Kubelet's CrashLoopBackOff and ImagePullBackOff: 10 s, doubled each time, at most 5 minutes
+(kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle)."""
+MAX_FAILURES = 20
+_HAIR = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,122 +32,253 @@ class PlantRules:
 
     slots_per_pod: int = 8
     service_s: float = 4.0
+    """Mean time that a request holds a slot, where the trace has no tokens."""
+    service_cv: float = 0.0
+    """Standard deviation over mean of single service times, which are gamma distributed."""
+    by_tokens: bool = True
+    """Whether service times come from a trace's tokens, where it has them."""
+    prompt_token_s: float = 0.000063
+    output_token_s: float = 0.028
     cold_start_s: float = 180.0
-    """From a pod's creation to its Ready."""
+    """From a pod's creation to its Ready: the median."""
+    cold_start_sigma: float = 0.0
+    """Standard deviation of its natural logarithm; 0.3 makes p90 half as long again as the
+    median."""
+    start_failure_share: float = 0.0
+    """Of attempts to start that crash after a cold start and are tried again after a back-off."""
+    never_ready_share: float = 0.0
+    """Of pods that never become Ready: an image that can't be pulled, a broken node."""
     queue_cap_s: float = 30.0
     """Seconds of work of the Ready pods that may wait; what comes beyond is dropped."""
     slo_wait_s: float = 4.0
     """A request that waits longer, or is dropped, violates the SLO."""
+    slo_percentile: float = 0.95
+    """Share of a minute's requests that must not violate it."""
     drain_s: float = 4.0
-    """How long a removed pod finishes what it has, and is paid."""
+    """How long a removed pod finishes what it has at least, and is paid."""
 
     @property
     def pod_rps(self) -> float:
         """Most requests per second that one pod serves."""
         return self.slots_per_pod / self.service_s
 
+    @property
+    def cold_start_p90_s(self) -> float:
+        """What a forecast has to look ahead, but for its margin."""
+        return self.cold_start_s * math.exp(Z90 * self.cold_start_sigma)
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, order=True)
 class Pod:
     created: float
     ready: float
-    ends: float | None = None
-    """Set once it is told to go."""
+    """Infinite: never."""
+    fails: tuple[float, ...] = ()
+    """When attempts to start fail."""
+    ends: float = math.inf
+    """Known once it is told to go."""
 
 
-@dataclass(slots=True)
 class Plant:
     """The state; ``step`` moves it on."""
 
-    rules: PlantRules
-    now: float
-    pods: list[Pod] = field(default_factory=list)
-    queue: deque[list[float]] = field(default_factory=deque)
-    """[arrived at, how many], oldest first."""
-    arrived: float = 0.0
-    served: float = 0.0
-    dropped: float = 0.0
-    late: float = 0.0
-    """Served, but after a longer wait than the SLO allows."""
-    waits: dict[float, float] = field(default_factory=dict)
-    """Wait in seconds -> requests."""
-    paid_s: float = 0.0
-    """Lives of the pods that have ended."""
-    busy_share: float = 0.0
-    """Of the Ready pods' slots, in the last step."""
+    def __init__(self, rules: PlantRules, now: float, *, seed: int = 0) -> None:
+        self.rules = rules
+        self.now = now
+        self.arrived = self.served = self.dropped = self.late = self.waiting = 0
+        self.ended = 0
+        """Requests whose service has ended."""
+        self.duration_s = 0.0
+        """Waits and services of those that ended, as a sidecar in the pods would add them up."""
+        self.waits: dict[float, int] = {}
+        """Wait in seconds -> requests."""
+        self.violated: dict[int, int] = {}
+        """Minute (from the start) in which they came -> requests that were dropped or late."""
+        self.paid_s = 0.0
+        self.busy_slots = 0.0
+        """Mean over the last step."""
+        self.busy_share = 0.0
+        """The same as a share of the Ready pods' slots."""
+        self._steps = 0
+        self._ready: list[Pod] = []
+        self._starting: list[Pod] = []
+        self._leaving: list[Pod] = []
+        self._next_ready = math.inf
+        self._failed = 0
+        self._queue: deque[list[float]] = deque()
+        """[step in which they came, how many, slot-seconds each], oldest first."""
+        self._queued_s = 0.0
+        self._taken: deque[list[float]] = deque()
+        """For each coming step [slot-seconds that are taken, requests that end, durations]."""
+        self._chance = np.random.default_rng([seed, COLD_STARTS])
 
-    @property
-    def waiting(self) -> float:
-        return sum(batch[1] for batch in self.queue)
+    # --- pods -------------------------------------------------------------------------------
 
     @property
     def current(self) -> int:
         """Pods that nobody told to go: ``spec.replicas``."""
-        return sum(pod.ends is None for pod in self.pods)
+        return len(self._ready) + len(self._starting)
 
     @property
     def ready(self) -> int:
-        return sum(pod.ends is None and pod.ready <= self.now for pod in self.pods)
+        return len(self._ready)
 
-    def pod_minutes(self) -> float:
-        """Paid so far, living pods included."""
-        return (self.paid_s + sum(self.now - pod.created for pod in self.pods)) / 60
+    @property
+    def paid(self) -> int:
+        """Pods that are paid at this moment."""
+        return self.current + len(self._leaving)
+
+    @property
+    def starts_failed(self) -> int:
+        still = sum(fail <= self.now for pod in self._starting for fail in pod.fails)
+        return self._failed + still
+
+    def pods(self) -> list[Pod]:
+        """All that are paid, oldest first."""
+        return sorted(self._ready + self._starting + self._leaving)
 
     def start_with(self, count: int) -> None:
         """Pods that are Ready at once: the workload as it is found."""
-        self.pods += [Pod(self.now, self.now) for _ in range(count)]
+        self._ready += [Pod(self.now, self.now) for _ in range(count)]
 
     def scale(self, count: int) -> None:
         """Make it ``count`` pods: new ones start cold; those go first that are not Ready yet, then
-        the youngest."""
-        staying = [pod for pod in self.pods if pod.ends is None]
-        for _ in range(count - len(staying)):
-            self.pods.append(Pod(self.now, self.now + self.rules.cold_start_s))
-        staying.sort(key=lambda pod: (pod.ready <= self.now, -pod.created))
-        for pod in staying[: max(0, len(staying) - count)]:
-            pod.ends = self.now + (self.rules.drain_s if pod.ready <= self.now else 0.0)
+        the youngest, as a ReplicaSet chooses."""
+        more = count - self.current
+        self._starting += [self._created() for _ in range(more)]
+        self._starting.sort()
+        for _ in range(-more):
+            if self._starting:
+                pod = self._starting.pop()
+                pod.ends = self.now
+                self._failed += sum(fail <= self.now for fail in pod.fails)
+            else:
+                self._drain()
+        self._next_ready = min((pod.ready for pod in self._starting), default=math.inf)
 
-    def step(self, arrivals: float) -> None:
-        """Let ``STEP_S`` pass in which ``arrivals`` requests come."""
+    def _created(self) -> Pod:
+        rules = self.rules
+        deviation, lucky, tries = self._chance.normal(), *self._chance.random(2)
+        cold_s = rules.cold_start_s * math.exp(rules.cold_start_sigma * deviation)
+        if lucky < rules.never_ready_share:
+            return Pod(self.now, math.inf, (self.now + cold_s,))
+        at = self.now + cold_s
+        fails: list[float] = []
+        left = rules.start_failure_share
+        while tries < left and len(fails) < MAX_FAILURES:
+            fails.append(at)
+            at += min(BACKOFF_MAX_S, BACKOFF_S * 2.0 ** (len(fails) - 1)) + cold_s
+            left *= rules.start_failure_share
+        return Pod(self.now, at, tuple(fails))
+
+    def _drain(self) -> None:
+        """The youngest Ready pod goes, with its share of what runs."""
+        pod = self._ready.pop()
+        pod.ends = self.now + max(self.rules.drain_s, STEP_S * len(self._taken))
+        self._leaving.append(pod)
+        stays = len(self._ready) / (len(self._ready) + 1)
+        for taken in self._taken:
+            taken[0] *= stays
+
+    def _pass_time(self, began: float) -> float:
+        """Pay, and let pods become Ready and end; slot-seconds of the Ready ones in the step."""
+        ready_s = len(self._ready) * STEP_S
+        self.paid_s += self.current * STEP_S
+        if self._next_ready <= self.now:
+            for pod in [pod for pod in self._starting if pod.ready <= self.now]:
+                self._starting.remove(pod)
+                insort(self._ready, pod)
+                self._failed += len(pod.fails)
+                ready_s += self.now - max(began, pod.ready)
+            self._next_ready = min((pod.ready for pod in self._starting), default=math.inf)
+        if self._leaving:
+            self.paid_s += sum(min(pod.ends, self.now) - began for pod in self._leaving)
+            self._leaving = [pod for pod in self._leaving if pod.ends > self.now]
+        return ready_s * self.rules.slots_per_pod
+
+    # --- requests ---------------------------------------------------------------------------
+
+    def step(self, requests: int, work_s: float) -> None:
+        """Let ``STEP_S`` pass in which ``requests`` come that will hold slots for ``work_s`` in
+        all."""
         began, self.now = self.now, self.now + STEP_S
-        capacity = self._ready_s(began) * self.rules.pod_rps
-        self.arrived += arrivals
+        slot_s = self._pass_time(began)
+        free_s = slot_s
+        if self._taken:
+            taken_s, ended, duration_s = self._taken.popleft()
+            free_s = max(0.0, slot_s - taken_s)
+            self.ended += round(ended)
+            self.duration_s += duration_s
+        if requests:
+            self._let_in(requests, work_s / requests, free_s)
+        left_s = self._serve(free_s) if self._queue else free_s
+        self.busy_slots = (slot_s - left_s) / STEP_S
+        self.busy_share = (slot_s - left_s) / slot_s if slot_s else 0.0
+        self._steps += 1
+
+    def _let_in(self, requests: int, each_s: float, free_s: float) -> None:
+        self.arrived += requests
         # A queue of nothing would drop what the very next pod could serve: it holds at least one
         # pod's.
-        room = max(self.ready, 1) * self.rules.pod_rps * self.rules.queue_cap_s + capacity
-        taken = min(arrivals, max(0.0, room - self.waiting))
-        self.dropped += arrivals - taken
-        if taken > 0:
-            self.queue.append([began, taken])
-        started = self._serve(began, capacity)
-        self.busy_share = started / capacity if capacity else 0.0
-        self._bury()
+        room_s = max(self.ready, 1) * self.rules.slots_per_pod * self.rules.queue_cap_s
+        room_s += free_s - self._queued_s
+        taken = requests
+        if requests * each_s > room_s:
+            taken = min(requests, max(0, int(room_s / each_s + _HAIR)))
+            self.dropped += requests - taken
+            self._violate(self._steps, requests - taken)
+        if taken:
+            self._queue.append([self._steps, taken, each_s])
+            self.waiting += taken
+            self._queued_s += taken * each_s
 
-    def _ready_s(self, began: float) -> float:
-        """Pod-seconds in which pods could start requests in the step that just ended."""
-        return sum(
-            max(0.0, self.now - max(began, pod.ready)) for pod in self.pods if pod.ends is None
-        )
+    def _serve(self, free_s: float) -> float:
+        """Start what fits, oldest first; slot-seconds that stay free."""
+        queue = self._queue
+        while queue and free_s > _HAIR:
+            batch = queue[0]
+            came, count, each_s = batch
+            now_s = min(each_s, STEP_S)
+            number = min(count, int(free_s / now_s + _HAIR))
+            if number:
+                free_s = max(0.0, free_s - number * now_s)
+                self._begin(int(came), int(number), each_s, now_s)
+            if number < count and free_s > _HAIR:  # one more begins in what is left of the step
+                self._begin(int(came), 1, each_s, free_s)
+                number, free_s = number + 1, 0.0
+            batch[1] -= number
+            if not batch[1]:
+                queue.popleft()
+        if not queue:
+            self._queued_s = 0.0  # whatever rounding left
+        return free_s
 
-    def _serve(self, began: float, capacity: float) -> float:
-        left = capacity
-        while self.queue and left > 1e-12:
-            batch = self.queue[0]
-            count = min(batch[1], left)
-            wait = began - batch[0]
-            self.waits[wait] = self.waits.get(wait, 0.0) + count
-            self.served += count
-            if wait > self.rules.slo_wait_s:
-                self.late += count
-            left -= count
-            batch[1] -= count
-            if batch[1] <= 1e-9:
-                self.served += batch[1]
-                self.queue.popleft()
-        return capacity - left
+    def _begin(self, came: int, number: int, each_s: float, now_s: float) -> None:
+        """``number`` requests take a slot each: ``now_s`` of it in this step, the rest in those to
+        come."""
+        wait_s = (self._steps - came) * STEP_S
+        self.waits[wait_s] = self.waits.get(wait_s, 0) + number
+        self.served += number
+        self.waiting -= number
+        self._queued_s -= number * each_s
+        if wait_s > self.rules.slo_wait_s:
+            self.late += number
+            self._violate(came, number)
+        rest_s, ahead = each_s - now_s, 0
+        while rest_s > _HAIR:
+            if ahead == len(self._taken):
+                self._taken.append([0.0, 0.0, 0.0])
+            self._taken[ahead][0] += number * min(rest_s, STEP_S)
+            rest_s -= STEP_S
+            ahead += 1
+        duration_s = number * (wait_s + each_s)
+        if ahead:
+            self._taken[ahead - 1][1] += number
+            self._taken[ahead - 1][2] += duration_s
+        else:
+            self.ended += number
+            self.duration_s += duration_s
 
-    def _bury(self) -> None:
-        for pod in self.pods:
-            if pod.ends is not None and pod.ends <= self.now:
-                self.paid_s += pod.ends - pod.created
-        self.pods = [pod for pod in self.pods if pod.ends is None or pod.ends > self.now]
+    def _violate(self, came: int, number: int) -> None:
+        minute = came // MINUTE_STEPS
+        self.violated[minute] = self.violated.get(minute, 0) + number

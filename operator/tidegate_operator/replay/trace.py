@@ -10,9 +10,10 @@ import gzip
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Self
@@ -21,6 +22,8 @@ MINUTE_S = 60
 DAY_S = 86400
 REQUIRED = ("timestamp", "requests")
 TOKENS = ("prompt_tokens", "output_tokens")
+Counts = tuple[float | None, ...]
+Convert = Callable[[Counts], Counts]
 MAX_STEPS = 10_000_000
 """A stray timestamp must not become a list of a billion missing steps: 116 days of seconds."""
 
@@ -73,18 +76,28 @@ class Trace:
 
         A minute of which less than half is known is missing; of which more is known, scaled up.
         """
-        if self.step_s == MINUTE_S:
-            return self
-        convert = _spread if self.step_s > MINUTE_S else _gathered
-        first = self.start - self.start % MINUTE_S if self.step_s < MINUTE_S else self.start
+        if self.step_s < MINUTE_S:
+            return self.gathered(MINUTE_S)
+        return self._converted(MINUTE_S, self.start, partial(_spread, per=self.step_s // MINUTE_S))
+
+    def gathered(self, step_s: int) -> Self:
+        """In coarser steps, a multiple of its own; as with ``minutes``."""
+        first = self.start - self.start % step_s
         skip = round((self.start - first) / self.step_s)
+        return self._converted(
+            step_s, first, partial(_gathered, per=step_s // self.step_s, skip=skip)
+        )
+
+    def _converted(self, step_s: int, start: float, convert: Convert) -> Self:
+        if step_s == self.step_s:
+            return self
         return replace(
             self,
-            start=first,
-            step_s=MINUTE_S,
-            requests=convert(self.requests, self.step_s, skip),
-            prompt_tokens=convert(self.prompt_tokens, self.step_s, skip),
-            output_tokens=convert(self.output_tokens, self.step_s, skip),
+            start=start,
+            step_s=step_s,
+            requests=convert(self.requests),
+            prompt_tokens=convert(self.prompt_tokens),
+            output_tokens=convert(self.output_tokens),
         )
 
     def scale_to(self, peak_rps: float, *, quantile: float = 0.995) -> Self:
@@ -139,8 +152,7 @@ class Trace:
         return self.start - self.start % DAY_S
 
 
-def _gathered(counts: Sequence[float | None], step_s: int, skip: int) -> tuple[float | None, ...]:
-    per = MINUTE_S // step_s
+def _gathered(counts: Counts, *, per: int, skip: int) -> Counts:
     padded = [*([None] * skip), *counts] if counts else []
     out: list[float | None] = []
     for at in range(0, len(padded), per):
@@ -149,8 +161,7 @@ def _gathered(counts: Sequence[float | None], step_s: int, skip: int) -> tuple[f
     return tuple(out)
 
 
-def _spread(counts: Sequence[float | None], step_s: int, skip: int) -> tuple[float | None, ...]:
-    per = step_s // MINUTE_S
+def _spread(counts: Counts, *, per: int) -> Counts:
     return tuple(None if count is None else count / per for count in counts for _ in range(per))
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate_operator.decide.words import Forecast, Reason
-from tidegate_operator.forecast.wire import PREDICT_MINUTES, Failure, Op
+from tidegate_operator.forecast.history import shortage
+from tidegate_operator.forecast.wire import PREDICT_MINUTES, VERDICTS, Failure, Op
 from tidegate_operator.sources.forecast_worker import WorkerDiedError, WorkerProcess
 from tidegate_wire.clock import Clock
 
@@ -23,12 +24,6 @@ PREDICT_TIMEOUT_S = 3.0
 RETRY_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Real seconds before another try after the first, second, ... failure in a row."""
 MAX_HORIZON_MINUTES = 240
-HOUR_S = 3600.0
-VERDICTS = {
-    "Good": Reason.FORECAST_GOOD,
-    "TooFewScored": Reason.HISTORY_SHORT,
-    "NoSkill": Reason.NO_SKILL,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +127,9 @@ class Forecaster:
     def _refusal(counts: Sequence[int | None], rules: ForecastRules) -> tuple[Reason, str] | None:
         if not rules.enabled:
             return Reason.FORECAST_DISABLED, "spec.scaling.forecast.enabled is false"
-        first = next((i for i, count in enumerate(counts) if count), len(counts))
-        known_s = 60.0 * sum(count is not None for count in counts[first:])
-        if known_s < rules.min_history_s:
-            have, need = _spell(known_s), _spell(rules.min_history_s)
-            return Reason.HISTORY_SHORT, f"{have} of history, {need} are needed; reactive only"
+        short = shortage(counts, rules.min_history_s)
+        if short:
+            return Reason.HISTORY_SHORT, short
         return None
 
     def _train_if_due(
@@ -241,15 +234,6 @@ class Forecaster:
             workload.horizon = None
             workload.last_end = None
         await self._worker.end()
-
-
-def _spell(seconds: float) -> str:
-    """Such as ``12 minutes`` or ``47.9 hours``; rounded down, so that it never reads as enough
-    before it is."""
-    if seconds < 2 * HOUR_S:
-        minutes = int(seconds // 60)
-        return f"{minutes} minute{'s' * (minutes != 1)}"
-    return f"{math.floor(seconds / HOUR_S * 10) / 10:g} hours"
 
 
 def _from_answer(answer: Mapping[str, Any], workload: _Workload, now: float) -> Forecast:

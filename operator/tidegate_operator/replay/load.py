@@ -1,0 +1,114 @@
+"""The requests of a trace, as they fall into the steps of a replay, and the work they bring.
+
+Law: the same trace, plant and seed give every controller the same requests and the same work; none
+is lost by rounding or by the trace's step, and what comes later changes nothing of what came
+before.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidegate_operator.replay.plant import STEP_S, PlantRules
+from tidegate_operator.replay.trace import MINUTE_S, Trace
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ARRIVALS, SERVICES = 0, 1
+"""Streams of chance that a seed gives; ``plant`` has the third."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What comes in each step."""
+
+    start: float
+    requests: list[int]
+    work_s: list[float]
+    """Slot-seconds that the requests of the step will take."""
+    missing_minutes: int
+    """Of which the trace says nothing: the step before is played once more."""
+
+
+def load_of(trace: Trace, plant: PlantRules, seed: int) -> Load:
+    """Steps of 1 s are added up and those of 5 s are taken as they are; of coarser ones the
+    requests fall into the replay's steps at random."""
+    grid = _grid(trace)
+    whole = _whole(_held(grid.requests))
+    share = np.full(max(1, round(grid.step_s / STEP_S)), 1.0)
+    random = np.random.default_rng([seed, ARRIVALS])
+    drawn = random.multinomial(whole, share / share.size).reshape(-1)
+    requests = _padded(drawn, grid)
+    means = _padded(np.repeat(_service_s(grid, plant), share.size), grid)
+    return Load(
+        start=grid.start - grid.start % MINUTE_S,
+        requests=[int(count) for count in requests],
+        work_s=[float(work) for work in _work_s(requests, means, plant.service_cv, seed)],
+        missing_minutes=round(
+            sum(count is None for count in trace.requests) * trace.step_s / MINUTE_S
+        ),
+    )
+
+
+def mean_service_s(trace: Trace, plant: PlantRules) -> float:
+    """Of all requests of ``trace``, by their tokens; the plant's own where it has none."""
+    means, known = _service_s(trace, plant), _held(trace.requests)
+    total = float(known.sum())
+    return float((means * known).sum()) / total if total else plant.service_s
+
+
+def _grid(trace: Trace) -> Trace:
+    """In steps that are a multiple of the replay's."""
+    step_s = round(STEP_S)
+    if trace.step_s > MINUTE_S or (trace.step_s % step_s and step_s % trace.step_s):
+        return trace.minutes()
+    return trace.gathered(step_s) if trace.step_s < step_s else trace
+
+
+def _held(counts: tuple[float | None, ...]) -> Floats:
+    """What is missing is as the step before; at the very start, as the first that is known."""
+    values = np.array([np.nan if count is None else count for count in counts], dtype=np.float64)
+    known = ~np.isnan(values)
+    if not known.any():
+        return np.zeros(len(values))
+    last = np.maximum.accumulate(np.where(known, np.arange(len(values)), -1))
+    return np.asarray(values[np.where(last < 0, int(np.argmax(known)), last)])
+
+
+def _whole(counts: Floats) -> Ints:
+    """Whole requests whose sum never strays from that of ``counts`` by more than a half."""
+    return np.diff(np.rint(np.cumsum(counts)), prepend=0.0).astype(np.int64)
+
+
+def _padded(values: NDArray[Any], grid: Trace) -> NDArray[Any]:
+    """From the beginning of a minute on; before the trace began nothing came."""
+    return np.concatenate((np.zeros(round(grid.start % MINUTE_S / STEP_S), values.dtype), values))
+
+
+def _service_s(trace: Trace, plant: PlantRules) -> Floats:
+    """Mean time of one request in each step: by its tokens where the trace has them."""
+    if not (plant.by_tokens and trace.output_tokens and trace.prompt_tokens):
+        return np.full(len(trace), plant.service_s)
+    count, prompt, output = (
+        np.array([np.nan if n is None else n for n in series], dtype=np.float64)
+        for series in (trace.requests, trace.prompt_tokens, trace.output_tokens)
+    )
+    work = prompt * plant.prompt_token_s + output * plant.output_token_s
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.where(count > 0, work / count, np.nan)
+    known = means[np.isfinite(means) & (means > 0)]
+    if not known.size:
+        return np.full(len(trace), plant.service_s)
+    return _held(tuple(float(m) if np.isfinite(m) and m > 0 else None for m in means))
+
+
+def _work_s(requests: Ints, means: Floats, cv: float, seed: int) -> Floats:
+    """Work of each step: the sum of that many gamma-distributed service times, which is gamma
+    again."""
+    if cv == 0:
+        return np.asarray(requests * means)
+    random = np.random.default_rng([seed, SERVICES])
+    return np.asarray(random.gamma(requests / cv**2, means * cv**2))
