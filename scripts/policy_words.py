@@ -24,7 +24,8 @@ CONDITIONS: Mapping[str, tuple[str, str]] = {
         "True",
     ),
     "ScalingActive": (
-        "Does Tidegate write the replica count? Never in Shadow.",
+        "Is the decided count set, by Tidegate or by the autoscaler that `actuator` names? "
+        "Never in Shadow.",
         "True in Enforce",
     ),
     "ScalingLimited": (
@@ -109,6 +110,10 @@ REASONS: Mapping[str, str] = {
     "HPAOnTarget": (
         "A HorizontalPodAutoscaler sets the target's replicas, so Tidegate does not. "
         "The message says how to end that."
+    ),
+    "NoHPAOnTarget": (
+        "`actuator` is KEDA or ExternalMetric, but no HPA is there that could ask for the count; "
+        "the message says what to make."
     ),
     "ScaledByHand": (
         "Somebody set another replica count; it stands for a while, which the message gives, "

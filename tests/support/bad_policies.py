@@ -243,6 +243,12 @@ BAD = (
         'Invalid value: "-1": spec.scaling.capacityPerReplica in body should match',
     ),
     Bad(
+        "its actuator is none",
+        _scaling(actuator="HPA"),
+        "spec.scaling.actuator",
+        'Unsupported value: "HPA": supported values: "Scale", "KEDA", "ExternalMetric"',
+    ),
+    Bad(
         "its strictness is none",
         _scaling(strictness="Loose"),
         "spec.scaling.strictness",

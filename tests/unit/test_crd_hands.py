@@ -5,14 +5,17 @@ import pytest
 from tidegate_operator.crd.hands import (
     clock_time,
     say_alone,
+    say_asked_by,
+    say_asks,
     say_autoscaler_beside,
     say_hold,
     say_inactive,
+    say_nobody_asks,
 )
 from tidegate_operator.crd.spec import TargetRef
 from tidegate_operator.decide.hands import Hold
 from tidegate_operator.decide.holding import Autoscaler, HandHold
-from tidegate_operator.decide.words import Reason
+from tidegate_operator.decide.words import Actuator, Reason
 
 NOON = 1_767_268_800.0
 """2026-01-01T12:00:00Z."""
@@ -84,6 +87,17 @@ def test_the_short_form() -> None:
     assert say_inactive(by_hpa(), current=1, wanted=5) == (
         "HPA llama-hpa decides: 1 stands, Tidegate would ask for 5"
     )
+
+
+def test_an_autoscaler_that_is_to_ask() -> None:
+    chat = Autoscaler(name="keda-hpa-chat", owner="ScaledObject/chat")
+    assert say_asked_by(chat, LLAMA, Actuator.KEDA) == (
+        "HPA keda-hpa-chat (of ScaledObject/chat) is the one hand that sets the replicas of"
+        " Deployment/llama, as spec.scaling.actuator: KEDA wants it; Tidegate writes none"
+    )
+    assert say_asks(chat, 5).endswith("asks Tidegate for the count, now 5, and sets it")
+    missed = say_nobody_asks(LLAMA, Actuator.EXTERNAL_METRIC, 5)
+    assert "nobody acts on the 5 that Tidegate asks for: make an HPA" in missed
 
 
 def test_without_a_conflict() -> None:

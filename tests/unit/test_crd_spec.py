@@ -12,7 +12,7 @@ from fake_cluster import policy
 from tidegate_operator.crd.fields import format_duration, parse_duration_s
 from tidegate_operator.crd.spec import InvalidSpecError, read_spec, read_target
 from tidegate_operator.decide.rungs import Budget, BudgetAction, Rung, Scope, Trigger
-from tidegate_operator.decide.words import Mode
+from tidegate_operator.decide.words import Actuator, Mode
 from tidegate_wire.config import Model, Timeouts
 
 FULL: dict[str, Any] = {
@@ -28,6 +28,7 @@ FULL: dict[str, Any] = {
         "minReplicas": 2,
         "maxReplicas": 20,
         "capacityPerReplica": "2.5",
+        "actuator": "KEDA",
         "strictness": "Strict",
         "forecast": {
             "enabled": True,
@@ -98,6 +99,7 @@ def test_a_full_policy_is_read_whole() -> None:
     assert (spec.target.kind, str(spec.target)) == ("StatefulSet", "StatefulSet/llama")
     assert spec.target.plural == "statefulsets"
     assert spec.rules.mode is Mode.SHADOW
+    assert spec.rules.actuator is Actuator.KEDA
     scaling = spec.rules.scaling
     assert (scaling.min_replicas, scaling.max_replicas, scaling.capacity_rps) == (2, 20, 2.5)
     assert (scaling.wait_target_s, scaling.wait_percentile, scaling.quantile) == (2.0, 0.95, 0.99)
@@ -188,6 +190,11 @@ def test_the_least_policy_has_the_schemas_defaults() -> None:
             {"scaling__capacityPerReplica": "9" * 400},
             "spec.scaling.capacityPerReplica must be finite",
             id="a capacity beyond any float",
+        ),
+        pytest.param(
+            {"scaling__actuator": "Hpa"},
+            "spec.scaling.actuator must be one of Scale, KEDA, ExternalMetric, was: Hpa",
+            id="an unknown actuator",
         ),
         pytest.param(
             {"scaling__strictness": "Hard"},

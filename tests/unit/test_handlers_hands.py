@@ -1,5 +1,6 @@
 """Stories of a target that somebody else writes, too: what is saved, written and said."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -154,3 +155,52 @@ async def test_a_stop_and_a_start_are_no_conflict() -> None:
     await stage.tick(6, rps=12.0)
     assert stage.replicas > 2
     assert stage.condition("NoConflict") == ("True", "NobodyElseScales")
+
+
+PULLED = {"minReplicas": 1, "maxReplicas": 10, "capacityPerReplica": "2.5"}
+
+
+@pytest.mark.parametrize("actuator", ["KEDA", "ExternalMetric"])
+async def test_an_autoscaler_that_is_the_hand_is_no_conflict_and_alone_writes(
+    actuator: str,
+) -> None:
+    stage = Stage(policy(scaling=PULLED | {"actuator": actuator}))
+    stage.world.autoscalers.see(("shop", "llama-hpa"), HPA)
+    await stage.tick(4, rps=2.0)
+    await stage.tick(2, rps=20.0)
+    assert stage.api.written("PUT") == []
+    assert stage.condition("NoConflict") == ("True", "NobodyElseScales")
+    assert stage.condition("ScalingActive") == ("True", "Ready")
+    wanted = stage.status()["replicas"]["desired"]
+    assert wanted > 2
+    assert said(stage, "ScalingActive").startswith("HPA llama-hpa asks Tidegate for the count")
+    assert stage.status()["decisions"][0]["applied"] is True
+    set_by_hand(stage, wanted, "kube-controller-manager")
+    await stage.tick(2, rps=20.0)
+    assert stage.condition("NoConflict") == ("True", "NobodyElseScales")
+
+
+async def test_an_autoscaler_that_should_ask_and_is_not_there_is_missed() -> None:
+    stage = Stage(policy(scaling=PULLED | {"actuator": "KEDA"}))
+    await stage.tick(4, rps=2.0)
+    await stage.tick(2, rps=20.0)
+    assert stage.api.written("PUT") == []
+    assert stage.condition("ScalingActive") == ("False", "NoHPAOnTarget")
+    assert "make a ScaledObject" in said(stage, "ScalingActive")
+    assert stage.status()["decisions"][0]["applied"] is False
+
+
+async def test_when_it_was_decided_is_told_afresh_each_minute_to_those_who_ask() -> None:
+    stage = Stage(policy(scaling=PULLED | {"actuator": "KEDA"}))
+    await stage.tick(8, rps=2.0)
+    ages_s = []
+    for _ in range(8):
+        await stage.tick(1, rps=2.0)
+        decided = datetime.fromisoformat(stage.status()["replicas"]["decidedAt"])
+        ages_s.append(stage.clock.at - decided.timestamp())
+    assert max(ages_s) < 60.0 + 1.0
+
+
+async def test_a_policy_that_writes_itself_tells_no_time_of_decision() -> None:
+    stage = await scaled()
+    assert "decidedAt" not in stage.status()["replicas"]

@@ -10,13 +10,17 @@ from typing import Any
 
 from tidegate_operator.crd.hands import (
     say_alone,
+    say_asked_by,
+    say_asks,
     say_autoscaler_beside,
     say_hold,
     say_inactive,
+    say_nobody_asks,
 )
 from tidegate_operator.crd.seen import BUDGET_REASONS, Seen, Sidecars, budget_rung, share_used
+from tidegate_operator.crd.spec import PolicySpec
 from tidegate_operator.decide.rungs import Rung
-from tidegate_operator.decide.words import DataState, Mode, Reason
+from tidegate_operator.decide.words import Actuator, DataState, Mode, Reason
 
 Answer = tuple[str, Reason, str]
 """Status (True, False or Unknown), reason, message."""
@@ -127,6 +131,9 @@ def _conflict(seen: Seen) -> Answer | None:
             wanted=_wanted(seen),
         )
         return "False", seen.hold.reason, message
+    if seen.autoscaler is not None and seen.spec.rules.actuator is not Actuator.SCALE:
+        message = say_asked_by(seen.autoscaler, target, seen.spec.rules.actuator)
+        return "True", Reason.NO_CONFLICT, message
     if seen.autoscaler is not None:
         return "True", Reason.NO_CONFLICT, say_autoscaler_beside(seen.autoscaler, target)
     return "True", Reason.NO_CONFLICT, say_alone(target, seen.autoscalers_problem)
@@ -185,7 +192,21 @@ def _scaling_active(seen: Seen) -> Answer | None:
     state = seen.inputs.demand.state
     if state is not DataState.PRESENT:
         return "False", *_DATA[state]
+    if seen.spec.rules.actuator is not Actuator.SCALE:
+        return _asked_for(seen, seen.spec, scaling.replicas)
     return "True", Reason.READY, "replicas follow demand and forecast"
+
+
+def _asked_for(seen: Seen, spec: PolicySpec, wanted: int) -> Answer:
+    """``ScalingActive`` where an autoscaler should come and ask."""
+    if seen.autoscaler is not None:
+        return "True", Reason.READY, say_asks(seen.autoscaler, wanted)
+    if seen.autoscalers_problem:
+        problem = seen.autoscalers_problem[:300]
+        words = f"whether an HPA asks is not known, since they can't be listed: {problem}"
+        return "Unknown", Reason.NO_HPA_ON_TARGET, words
+    words = say_nobody_asks(spec.target, spec.rules.actuator, wanted)
+    return "False", Reason.NO_HPA_ON_TARGET, words
 
 
 def _scaling_limited(seen: Seen) -> Answer | None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from tidegate_operator.crd.spec import TargetRef
 from tidegate_operator.decide.hands import Hold
 from tidegate_operator.decide.holding import Autoscaler, HandHold
+from tidegate_operator.decide.words import Actuator
 
 _MANIFEST_TOOLS = ("argocd", "kustomize-controller", "helm", "apply", "flux", "terraform")
 """Parts of field managers' names that write whole manifests."""
@@ -45,6 +46,29 @@ def say_autoscaler_beside(autoscaler: Autoscaler, target: TargetRef) -> str:
         f"{_name(autoscaler)} sets the replicas of {target}; this policy writes none, so both can"
         " stay. Before mode: Enforce, delete one of the two"
     )
+
+
+def say_asked_by(autoscaler: Autoscaler, target: TargetRef, actuator: Actuator) -> str:
+    """For a policy whose count an autoscaler comes and asks for."""
+    return (
+        f"{_name(autoscaler)} is the one hand that sets the replicas of {target}, as"
+        f" spec.scaling.actuator: {actuator} wants it; Tidegate writes none"
+    )
+
+
+def say_nobody_asks(target: TargetRef, actuator: Actuator, wanted: int) -> str:
+    """The message of ``ScalingActive=False`` where the expected autoscaler is not there."""
+    made = "a ScaledObject" if actuator is Actuator.KEDA else "an HPA"
+    return (
+        f"spec.scaling.actuator is {actuator}, but no HPA points at {target}, so nobody acts on"
+        f" the {wanted} that Tidegate asks for: make {made} (docs/scaling.md), or set"
+        " spec.scaling.actuator: Scale"
+    )
+
+
+def say_asks(autoscaler: Autoscaler, wanted: int) -> str:
+    """The message of ``ScalingActive=True`` where an autoscaler acts."""
+    return f"{_name(autoscaler)} asks Tidegate for the count, now {wanted}, and sets it"
 
 
 def say_alone(target: TargetRef, problem: str) -> str:

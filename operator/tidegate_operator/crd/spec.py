@@ -11,7 +11,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tidegate_operator.crd.fields import Fields, InvalidSpecError
-from tidegate_operator.crd.spec_scaling import ForecastSpec, read_forecast, read_scaling
+from tidegate_operator.crd.spec_scaling import (
+    ForecastSpec,
+    read_actuator,
+    read_forecast,
+    read_scaling,
+)
 from tidegate_operator.decide.rungs import (
     Budget,
     BudgetAction,
@@ -21,7 +26,7 @@ from tidegate_operator.decide.rungs import (
     Scope,
     Trigger,
 )
-from tidegate_operator.decide.words import Mode, Rules
+from tidegate_operator.decide.words import Actuator, Mode, Rules
 from tidegate_wire import base_url
 from tidegate_wire.config import Model, Timeouts
 
@@ -74,6 +79,7 @@ def read_spec(manifest: Mapping[str, Any]) -> PolicySpec:
         mode=spec.choice("mode", {str(mode): mode for mode in Mode}, "Shadow"),
         models=tuple(_model_rule(model) for model in models),
         scales=scaling is not None,
+        actuator=Actuator.SCALE if scaling is None else read_actuator(scaling),
         scaling=read_scaling(spec, scaling),
         triggers=() if degrade is None else _read_triggers(degrade),
         min_dwell_s=120.0 if degrade is None else degrade.duration_s("minDwell", "2m"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate_operator.crd.fields import Fields, parse_duration_s
-from tidegate_operator.decide.words import ScalingRules
+from tidegate_operator.decide.words import Actuator, ScalingRules
 
 _QUANTILES = {"Lean": 0.90, "Balanced": 0.95, "Strict": 0.99}
 _PERCENTILES = {name: float(name) / 100 for name in ("50", "75", "90", "95", "99")}
@@ -36,6 +36,10 @@ def read_scaling(spec: Fields, scaling: Fields | None) -> ScalingRules:
     if scaling is not None:
         rules |= _read_replicas(scaling) | _read_behavior(scaling.below("behavior"))
     return ScalingRules(**rules)
+
+
+def read_actuator(scaling: Fields) -> Actuator:
+    return scaling.choice("actuator", {str(hand): hand for hand in Actuator}, "Scale")
 
 
 def _read_replicas(scaling: Fields) -> dict[str, Any]:

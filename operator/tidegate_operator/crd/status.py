@@ -15,6 +15,7 @@ from tidegate_operator.crd.fields import format_duration
 from tidegate_operator.crd.seen import Seen, Told, budget_rung, share_used
 from tidegate_operator.decide.rungs import Budget, BudgetUse, Rung
 from tidegate_operator.decide.words import (
+    Actuator,
     Clamp,
     Decision,
     Forecast,
@@ -81,7 +82,7 @@ def _blocks(seen: Seen) -> dict[str, Any]:
         }
     if inputs is not None:
         blocks |= {
-            "replicas": _replicas(inputs, decision),
+            "replicas": _replicas(spec.rules.actuator, inputs, decision),
             "demand": _demand(inputs),
             "budgets": [
                 _budget(
@@ -97,9 +98,12 @@ def _blocks(seen: Seen) -> dict[str, Any]:
     return blocks
 
 
-def _replicas(inputs: Inputs, decision: Decision | None) -> dict[str, Any]:
-    block = {"current": inputs.current, "ready": inputs.ready}
+def _replicas(actuator: Actuator, inputs: Inputs, decision: Decision | None) -> dict[str, Any]:
+    block: dict[str, Any] = {"current": inputs.current, "ready": inputs.ready}
     if decision is not None:
+        if actuator is not Actuator.SCALE:
+            # Whoever reads the count from here must be able to tell an old one.
+            block["decidedAt"] = timestamp(inputs.now)
         scaling = decision.scaling
         wanted = {
             "desired": scaling.replicas,

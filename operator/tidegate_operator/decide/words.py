@@ -32,6 +32,17 @@ class Mode(StrEnum):
     """Looks and tells, decides nothing."""
 
 
+class Actuator(StrEnum):
+    """By whose hand the decided count becomes the target's."""
+
+    SCALE = "Scale"
+    """Tidegate's own, through the scale subresource."""
+    KEDA = "KEDA"
+    """KEDA's, which asks the hub as an external scaler and makes an HPA."""
+    EXTERNAL_METRIC = "ExternalMetric"
+    """That of an HPA which asks the hub through ``external.metrics.k8s.io``."""
+
+
 class Reason(StrEnum):
     """Why something was decided, held or refused."""
 
@@ -49,6 +60,8 @@ class Reason(StrEnum):
     PAUSED = "Paused"
     # who else decides it
     HPA_ON_TARGET = "HPAOnTarget"
+    NO_HPA_ON_TARGET = "NoHPAOnTarget"
+    """The actuator is an HPA's hand, and there is no HPA."""
     SCALED_BY_HAND = "ScaledByHand"
     FIELD_CONTESTED = "FieldContested"
     # what kept the wanted count from being the decided one: clamps
@@ -169,6 +182,7 @@ class Rules:
     models: tuple[ModelRule, ...] = ()
     scales: bool = True
     """Whether ``spec.scaling`` is there; without it replicas are left alone."""
+    actuator: Actuator = Actuator.SCALE
     scaling: ScalingRules = field(default_factory=ScalingRules)
     triggers: tuple[Trigger, ...] = ()
     min_dwell_s: float = 120.0

@@ -13,6 +13,7 @@ from tidegate_operator.cluster.observe import Scale
 from tidegate_operator.cluster.scale import read_manager, write_scale
 from tidegate_operator.crd.spec import PolicySpec
 from tidegate_operator.decide.hands import (
+    Hold,
     Sight,
     asks,
     find_hands,
@@ -23,7 +24,7 @@ from tidegate_operator.decide.hands import (
     wrote,
 )
 from tidegate_operator.decide.holding import Autoscaler, HandsMemory
-from tidegate_operator.decide.words import Memory, Mode
+from tidegate_operator.decide.words import Actuator, Memory, Mode
 
 Save = Callable[[HandsMemory], Awaitable[None]]
 
@@ -39,7 +40,14 @@ class Wrote:
 
 
 def writes_replicas(spec: PolicySpec) -> bool:
-    return spec.rules.mode is Mode.ENFORCE and spec.rules.scales
+    by_own_hand = spec.rules.actuator is Actuator.SCALE
+    return spec.rules.mode is Mode.ENFORCE and spec.rules.scales and by_own_hand
+
+
+def nobody_acts(spec: PolicySpec, hold: Hold | None, autoscaler: Autoscaler | None) -> bool:
+    """Whether the count that is decided stays a wish."""
+    by_own_hand = spec.rules.actuator is Actuator.SCALE
+    return hold is not None if by_own_hand else autoscaler is None
 
 
 async def look_at_hands(

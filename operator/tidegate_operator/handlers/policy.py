@@ -34,6 +34,7 @@ from tidegate_operator.handlers.ahead import Ahead, Forecasts
 from tidegate_operator.handlers.hands import (
     Wrote,
     look_at_hands,
+    nobody_acts,
     set_replicas,
     writes_replicas,
 )
@@ -224,7 +225,8 @@ class PolicyLoop:
         if not scaled:
             memory = forget_scaling(memory, mind.memory)
         mind.memory = memory
-        told = told_of(spec, decision, inputs.current, scaled=scaled, held=hold is not None)
+        held = nobody_acts(spec, hold, self._autoscaler())
+        told = told_of(spec, decision, inputs.current, scaled=scaled, held=held)
         mind.recent.look(now, inputs, decision)
         return self._seen(
             now,
