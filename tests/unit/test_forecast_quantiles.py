@@ -1,10 +1,13 @@
 """The two quantile models and their limits."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from request_series import DAY, daily
 from tidegate_operator.forecast import features, quantiles
+from tidegate_operator.forecast.calibrate import peak_after
 from tidegate_operator.forecast.engine import raws
 from tidegate_operator.forecast.quantiles import QUANTILES
 from tidegate_operator.forecast.series import Series, clean
@@ -24,7 +27,7 @@ def test_coverage_on_an_unseen_day_is_near_nominal(
     series, model = fitted
     rows = np.arange(4 * DAY, 5 * DAY - HORIZON)
     said = np.array([raw.model for raw in raws(series, model, rows)])
-    came = features.peak_ahead(series, HORIZON)[rows]
+    came = np.array([peak_after(series, int(t), HORIZON) for t in rows], dtype=np.float64)
     for column, quantile in enumerate(QUANTILES):
         assert np.mean(came <= said[:, column]) == pytest.approx(quantile, abs=0.08)
 
@@ -41,8 +44,8 @@ def test_changing_the_future_changes_no_fit(fitted: tuple[Series, quantiles.Mode
     values = series.values.copy()
     values[4 * DAY :] = 1e6
     other = quantiles.fit(Series(0, values, series.known), HORIZON, until=4 * DAY)
-    table = features.table(series, HORIZON, model.c)[3 * DAY : 3 * DAY + 50]
-    minutes = np.arange(3 * DAY, 3 * DAY + 50, dtype=np.float64)
+    rows = np.arange(3 * DAY, 3 * DAY + 50)
+    table, minutes = features.table(series, HORIZON, model.c, rows), rows.astype(np.float64)
     assert model.counts(table, minutes).tolist() == other.counts(table, minutes).tolist()
 
 
@@ -53,7 +56,7 @@ def test_a_runaway_is_clipped_at_twice_the_weeks_highest_minute(
     steep = quantiles.Linear(model.linear.centre, model.linear.spread, model.linear.weights + 50.0)
     wild = quantiles.Model(model.horizon, model.c, model.columns, model.trees, steep)
     t = 4 * DAY + 600
-    table = features.table(series, HORIZON, model.c)[[t]]
+    table = features.table(series, HORIZON, model.c, np.array([t]))
     assert wild.counts(table, np.array([float(t)])).max() > 1e6, "unclipped, it runs away"
     highest = series.values[max(0, t + 1 - 7 * DAY) : t + 1].max()
     assert max(raws(series, wild, np.array([t]))[0].model) == 2 * highest
@@ -64,6 +67,12 @@ def test_the_limit_ignores_what_was_filled_in() -> None:
     known = np.ones(110, dtype=bool)
     known[50:60] = False
     assert quantiles.limit(Series(0, values, known)) == 20.0
+
+
+def test_a_quantile_without_trees_lies_on_the_line_through_the_two_that_have_some() -> None:
+    normal = [NormalDist(3.0, 2.0).inv_cdf(q) for q in QUANTILES]
+    grown = [normal[QUANTILES.index(q)] for q in quantiles.BOOSTED]
+    np.testing.assert_allclose(np.array(grown) @ quantiles.BLEND, normal)
 
 
 def test_linear_quantiles_find_a_known_line() -> None:

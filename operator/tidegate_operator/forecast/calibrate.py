@@ -8,6 +8,7 @@ inference with gamma .005 was measured worse than a plain window.)
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -76,16 +77,19 @@ class Track:
         """Compare what has matured with the end of ``series``, drop what is old, refresh the
         offsets when due."""
         now = series.end_minute - 1
-        kept = []
-        for sample in self.samples:
-            if now - sample.minute > WINDOW_MINUTES + self.horizon:
-                continue
-            if sample.peak is None and sample.minute + self.horizon <= now:
+        oldest = now - WINDOW_MINUTES - self.horizon
+        del self.samples[: bisect_left(self.samples, oldest, key=lambda sample: sample.minute)]
+        scored = len(self.samples)
+        while scored and self.samples[scored - 1].peak is None:
+            scored -= 1
+        awaited = self.samples[scored:]
+        del self.samples[scored:]
+        for sample in awaited:
+            if sample.minute + self.horizon <= now:
                 sample.peak = peak_after(series, sample.minute, self.horizon)
                 if sample.peak is None:
                     continue  # a minute of its window was never counted: not scored
-            kept.append(sample)
-        self.samples = kept
+            self.samples.append(sample)
         if self.offsets is None or now - self.refreshed_minute >= REFRESH_MINUTES:
             self._refresh(now, c)
 

@@ -14,7 +14,7 @@ import numpy as np
 from tidegate_operator.forecast import features, quantiles, select
 from tidegate_operator.forecast.calibrate import SAMPLE_EVERY, Raw, Track
 from tidegate_operator.forecast.quantiles import QUANTILES, Model
-from tidegate_operator.forecast.series import DAY, Floats, Series, clean
+from tidegate_operator.forecast.series import DAY, Floats, Indices, Series, clean
 
 SEED_MINUTES = 3 * DAY
 SEED_SHARE = 3
@@ -115,11 +115,11 @@ def roll(
             yield int(t), track.issue(series.start_minute + int(t), raw, model.c)
 
 
-def raws(series: Series, model: Model, rows: np.ndarray[Any, Any]) -> list[Raw]:
+def raws(series: Series, model: Model, rows: Indices) -> list[Raw]:
     """Uncalibrated forecasts for many indices at once."""
     if not len(rows):
         return []
-    table = features.table(series, model.horizon, model.c)[rows]
+    table = features.table(series, model.horizon, model.c, rows)
     counts = model.counts(table, (series.start_minute + rows).astype(np.float64))
     return [
         _raw(series, int(t), line, entry, model)
@@ -185,9 +185,7 @@ class Engine:
             raise quantiles.TooFewRowsError(
                 f"{len(series)} minutes of counts, at least {features.WARM_UP + 1} needed"
             )
-        entry = features.row(series, t, model.horizon, model.c)
-        minute = np.array([series.end_minute - 1], dtype=np.float64)
-        raw = _raw(series, t, model.counts(entry[None, :], minute)[0], entry, model)
+        raw = raws(series, model, np.array([t]))[0]
         track.observe(series, model.c)
         issued = track.issue(series.end_minute - 1, raw, model.c)
         score = select.score(track.samples, series.end_minute - 1)

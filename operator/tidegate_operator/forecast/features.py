@@ -1,15 +1,15 @@
 """What a model may look at when it stands at the end of minute ``t``: the last hours, the same
 hour of other days, the calendar.
 
-Law: a feature at ``t`` depends on ``values[0..t]`` alone, and ``row()`` (one minute, cheap) gives
-what ``table()`` (all of them) gives. All levels are log ratios to the mean of the last 15 minutes,
-so a model carries over from a small workload to a large one and from July to August; the one
-absolute figure is that mean itself.
+Law: a feature at ``t`` depends on ``values[0..t]`` alone, and is made for the rows that are asked
+for: one when forecasting, thousands of tens of thousands for a fit. All levels are log ratios to
+the mean of the last 15 minutes, so a model carries over from a small workload to a large one and
+from July to August; the one absolute figure is that mean itself.
 """
 
 import numpy as np
 
-from tidegate_operator.forecast.series import DAY, Floats, Series
+from tidegate_operator.forecast.series import DAY, Bools, Floats, Indices, Series
 
 BASE_MINUTES = 15
 LAGS = 5
@@ -34,102 +34,71 @@ DAY_HARMONICS = 4
 HOUR_HARMONICS = 3
 
 
-def base(values: Floats, t: int) -> float:
-    """Mean of the last ``BASE_MINUTES`` up to and with ``t``: what every target is a ratio to."""
-    return float(values[max(0, t - BASE_MINUTES + 1) : t + 1].mean())
-
-
-def row(series: Series, t: int, horizon: int, c: float) -> Floats:
-    """Features at index ``t``; NaN where the history does not reach back.
+def table(series: Series, horizon: int, c: float, rows: Indices) -> Floats:
+    """Features at indices ``rows``, one line each: NaN where the history does not reach back, and
+    throughout before ``WARM_UP``.
 
     Args:
         horizon: minutes ahead, below ``DAY``.
         c: added to counts before a logarithm is taken.
     """
-    y = series.values
-    level = float(np.log(base(y, t) + c))
-    out = [np.log(y[t - k] + c) - level for k in range(LAGS)]
-    out.append(level)
-    out += [np.log(y[t - m + 1 : t + 1].mean() + c) - level for m in MEANS]
-    out += [_relative(y[t - m + 1 : t + 1].std(), level) for m in DEVIATIONS]
-    out.append(np.log(y[t - PEAK_MINUTES + 1 : t + 1].max() + c) - level)
-    for season in SEASONS:
-        at = t - season
-        if at < CENTRED_HALF_MINUTES:
-            out += [np.nan, np.nan, np.nan]
-            continue
-        then = np.log(y[at - CENTRED_HALF_MINUTES : at + CENTRED_HALF_MINUTES + 1].mean() + c)
-        window = np.log(y[at + 1 : at + horizon + 1].max() + c)
-        out += [then - level, window - level, window - then]
-    return np.array(out, dtype=np.float64)
-
-
-def _relative(deviation: float, level: float) -> float:
-    return float(np.log1p(deviation / np.exp(level)))
-
-
-def table(series: Series, horizon: int, c: float) -> Floats:
-    """``row()`` for every index, one per line; NaN throughout for the first ``WARM_UP``."""
-    y = series.values
-    size = len(y)
+    y, late = series.values, rows[rows >= WARM_UP]
     sums = np.concatenate(([0.0], np.cumsum(y)))
-    level = np.log(_trailing_mean(sums, BASE_MINUTES) + c)
-    columns = [np.log(_delayed(y, k) + c) - level for k in range(LAGS)]
+    level = np.log(_mean(sums, late, BASE_MINUTES) + c)
+    columns = [np.log(y[late - k] + c) - level for k in range(LAGS)]
     columns.append(level)
-    columns += [np.log(_trailing_mean(sums, m) + c) - level for m in MEANS]
-    columns += [np.log1p(_trailing(y, m, np.std) / np.exp(level)) for m in DEVIATIONS]
-    columns.append(np.log(_trailing(y, PEAK_MINUTES, np.max) + c) - level)
-    centred = _delayed(_trailing_mean(sums, 2 * CENTRED_HALF_MINUTES + 1), -CENTRED_HALF_MINUTES)
-    ahead = _delayed(_trailing(y, horizon, np.max), -horizon)
+    columns += [np.log(_mean(sums, late, m) + c) - level for m in MEANS]
+    columns += [np.log1p(_windows(y, late, m).std(axis=1) / np.exp(level)) for m in DEVIATIONS]
+    columns.append(np.log(_windows(y, late, PEAK_MINUTES).max(axis=1) + c) - level)
     for season in SEASONS:
-        then = np.log(_delayed(centred, season) + c)
-        window = np.log(_delayed(ahead, season) + c)
-        window[: min(size, season + CENTRED_HALF_MINUTES)] = np.nan
-        columns += [then - level, window - level, window - then]
-    out = np.column_stack(columns)
-    out[: min(size, WARM_UP)] = np.nan
+        columns += _season(series, horizon, c, late - season, sums, level)
+    out = np.full((len(rows), len(COLUMNS)), np.nan)
+    out[rows >= WARM_UP] = np.column_stack(columns)
     return out
 
 
-def _delayed(values: Floats, by: int) -> Floats:
-    """``out[t] = values[t - by]``, NaN outside."""
-    out = np.full(len(values), np.nan)
-    if by >= 0:
-        out[by:] = values[: max(0, len(values) - by)]
-    else:
-        out[:by] = values[-by:]
+def _season(
+    series: Series, horizon: int, c: float, at: Indices, sums: Floats, level: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Then, window and rise where "now" was at the indices ``at``; those out of reach are NaN."""
+    within = at >= CENTRED_HALF_MINUTES
+    then, window = np.full(len(at), np.nan), np.full(len(at), np.nan)
+    at = at[within]
+    centred = _mean(sums, at + CENTRED_HALF_MINUTES, 2 * CENTRED_HALF_MINUTES + 1)
+    then[within] = np.log(centred + c)
+    window[within] = np.log(_windows(series.values, at + horizon, horizon).max(axis=1) + c)
+    return then - level, window - level, window - then
+
+
+def _mean(sums: Floats, rows: Indices, width: int) -> Floats:
+    """Over the ``width`` minutes up to and with each row."""
+    out: Floats = (sums[rows + 1] - sums[np.maximum(rows + 1 - width, 0)]) / width
     return out
 
 
-def _trailing_mean(sums: Floats, width: int) -> Floats:
-    out = np.full(len(sums) - 1, np.nan)
-    if len(sums) > width:
-        out[width - 1 :] = (sums[width:] - sums[:-width]) / width
-    return out
+def _windows(values: Floats, rows: Indices, width: int) -> Floats:
+    """The ``width`` minutes up to and with each row, one line a row."""
+    if not len(rows):
+        return np.empty((0, width))
+    return np.lib.stride_tricks.sliding_window_view(values, width)[rows - width + 1]
 
 
-def _trailing(values: Floats, width: int, what: object) -> Floats:
-    out = np.full(len(values), np.nan)
-    if len(values) >= width:
-        windows = np.lib.stride_tricks.sliding_window_view(values, width)
-        out[width - 1 :] = what(windows, axis=1)  # type: ignore[operator]
-    return out
-
-
-def target(series: Series, horizon: int, c: float) -> Floats:
-    """Log ratio of the highest minute ahead to the mean of the last 15; NaN where a minute ahead
-    was not counted."""
-    ahead = peak_ahead(series, horizon)
+def target(series: Series, horizon: int, c: float, rows: Indices) -> Floats:
+    """Log ratio of the highest minute ahead to the mean of the last 15, at rows whose windows
+    have ``matured()``."""
     sums = np.concatenate(([0.0], np.cumsum(series.values)))
-    out: Floats = np.log(ahead + c) - np.log(_trailing_mean(sums, BASE_MINUTES) + c)
+    ahead = _windows(series.values, rows + horizon, horizon).max(axis=1)
+    out: Floats = np.log(ahead + c) - np.log(_mean(sums, rows, BASE_MINUTES) + c)
     return out
 
 
-def peak_ahead(series: Series, horizon: int) -> Floats:
-    """``max(y[t+1 .. t+horizon])`` in requests per minute; NaN where any of them was not counted
-    or is yet to come."""
-    counted = np.where(series.known, series.values, np.nan)
-    return _delayed(_trailing(counted, horizon, np.max), -horizon)
+def matured(series: Series, horizon: int) -> Bools:
+    """At which indices all of the ``horizon`` minutes ahead have been counted."""
+    counted = np.concatenate(([0], np.cumsum(series.known)))
+    out = np.zeros(len(series), dtype=np.bool_)
+    if len(series) > horizon:
+        out[:-horizon] = counted[horizon + 1 :] - counted[1:-horizon] == horizon
+    return out
 
 
 def calendar(minutes: Floats) -> Floats:
