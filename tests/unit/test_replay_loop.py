@@ -10,7 +10,6 @@ from tidegate_operator.replay.loop import replay
 from tidegate_operator.replay.oracle import Oracle
 from tidegate_operator.replay.ours import Tidegate
 from tidegate_operator.replay.plant import STEP_S, PlantRules
-from tidegate_operator.replay.result import percentile
 from tidegate_operator.replay.trace import Trace
 
 PLANT = PlantRules()
@@ -179,10 +178,3 @@ def test_the_same_seed_gives_the_same_result() -> None:
 def test_missing_minutes_play_the_load_before_and_are_counted() -> None:
     result = replay(trace([600.0, None, None, 600.0]), PLANT, Static(8))
     assert (result.missing_minutes, result.requests) == (2, 2400.0)
-
-
-@pytest.mark.parametrize(
-    ("share", "wait"), [(0.5, 0.0), (0.9, 0.0), (0.95, 5.0), (0.99, 5.0), (1.0, 60.0)]
-)
-def test_percentiles_of_waits(share: float, wait: float) -> None:
-    assert percentile({0.0: 90, 5.0: 9, 60.0: 1}, share) == wait

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate_operator.replay.plant import STEP_S, Plant, PlantRules
+from tidegate_operator.replay.waits import BIN_S
 
 RULES = PlantRules()
 LLM = PlantRules(service_s=23.0, cold_start_sigma=0.4, start_failure_share=0.3, drain_s=60.0)
@@ -37,9 +38,10 @@ def test_what_came_in_was_served_or_dropped_or_waits(
         assert plant.current == pods
         step(plant, load)
         assert plant.arrived == plant.served + plant.dropped + plant.waiting
-        assert sum(plant.waits.values()) == plant.served
-        assert min(plant.waits, default=0.0) >= 0
-        assert sum(plant.violated.values()) == plant.late + plant.dropped
+        assert sum(plant.waits.counts.values()) == pytest.approx(plant.served)
+        assert min(plant.waits.counts, default=0.0) >= 0
+        assert 0 <= plant.late <= plant.served + 1e-6
+        assert sum(plant.violated.values()) == pytest.approx(plant.late + plant.dropped)
         assert 0 <= plant.ended <= plant.served
         assert 0 <= plant.busy_share <= 1 + 1e-9
         assert plant.ready <= plant.current <= plant.paid
@@ -77,8 +79,9 @@ def test_no_more_slots_are_busy_than_there_are(
         step(plant)
         busy_s += plant.busy_slots * STEP_S
     assert busy_s == pytest.approx(plant.served * rules.service_s, abs=1e-6)
-    waited_s = sum(wait * count for wait, count in plant.waits.items())
-    assert plant.duration_s == pytest.approx(waited_s + plant.served * rules.service_s, abs=1e-6)
+    waited_s = sum(wait * count for wait, count in plant.waits.counts.items())
+    held_s = plant.duration_s - plant.served * rules.service_s
+    assert waited_s - plant.served * BIN_S - 1e-6 <= held_s <= waited_s + 1e-6, "to a bin"
 
 
 def test_a_pod_is_paid_from_creation_and_serves_from_ready() -> None:
@@ -103,12 +106,34 @@ def test_the_queue_is_bounded_by_seconds_of_work() -> None:
 
 
 def test_waits_are_first_come_first_served() -> None:
+    """15 in 5 s, and one a second is served: the n-th comes after n/3 s and begins after n."""
     plant = plant_of(PlantRules(slots_per_pod=1, service_s=1.0, slo_wait_s=4.0), 1)
-    step(plant, 15)
-    step(plant)
-    step(plant)
-    assert plant.waits == {0.0: 5, 5.0: 5, 10.0: 5}
-    assert plant.late == 10
+    for requests in (15, 0, 0):
+        step(plant, requests)
+    assert plant.served == 15
+    waits = plant.waits.counts
+    assert sum(waits.values()) == pytest.approx(15)
+    assert max(waits) == 10.0
+    assert all(count == pytest.approx(0.75) for count in waits.values()), "evenly up to 10 s"
+    assert plant.late == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "late"),
+    [
+        pytest.param(0, 0.0, id="as many as can be served: nobody waits"),
+        pytest.param(10, 0.0, id="ten too many wait half a second at 20 requests a second"),
+        pytest.param(70, 0.0, id="70 too many wait 3.5 s"),
+        pytest.param(120, 220 / 3, id="120 too many: the last waits 6 s, a third above 4 s"),
+    ],
+)
+def test_a_backlog_is_late_by_what_it_takes_to_serve_it(more: int, late: float) -> None:
+    plant = plant_of(RULES, 10)
+    step(plant, 100 + more)
+    while plant.waiting:
+        step(plant, 0)
+    assert plant.late == pytest.approx(late)
+    assert max(plant.waits.counts) == pytest.approx(more / 20.0, abs=BIN_S)
 
 
 def test_idle_slots_take_a_burst_of_long_requests_at_once() -> None:

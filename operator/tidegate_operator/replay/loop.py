@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tidegate_operator.decide.words import Decision
 from tidegate_operator.replay.control import Controller, GivesReasons, Seen
 from tidegate_operator.replay.load import Ints, Load, load_of
 from tidegate_operator.replay.plant import MINUTE_STEPS, STEP_S, Plant, PlantRules
@@ -17,10 +18,10 @@ from tidegate_operator.replay.result import (
     Minutes,
     Result,
     ScaleEvent,
-    percentile,
     slo_minutes,
 )
 from tidegate_operator.replay.trace import MINUTE_S, Trace
+from tidegate_operator.replay.waits import percentile
 
 START_UTILIZATION = 0.7
 """The workload is found with pods for this share of the first minute's load."""
@@ -61,11 +62,14 @@ def replay(
     state.start_with(usual_pods(load, plant) if start_pods is None else start_pods)
     seen = Seen(state.now, state.current, state.ready)
     story = _Story()
+    reasoned = controller if isinstance(controller, GivesReasons) else None
     every = max(1, round(controller.period_s / STEP_S))
     for step, (requests, work_s) in enumerate(zip(load.requests, load.work_s, strict=True)):
         if step and step % every == 0:
             seen.look(state)
             _control(controller, seen, state, step, story)
+            if reasoned is not None:
+                _reasoned(reasoned.last, seen.now, story)
         state.step(requests, work_s)
         seen.note(requests, state.busy_share, state.waiting + state.busy_slots)
         story.ready.append(state.ready)
@@ -85,15 +89,20 @@ def _control(controller: Controller, seen: Seen, state: Plant, step: int, story:
     if wanted != seen.current:
         story.changes.append((step, seen.current, wanted))
         state.scale(wanted)
-    if isinstance(controller, GivesReasons) and controller.last is not None:
-        scaling = controller.last.scaling
-        before = story.decisions[-1].scaling if story.decisions else None
-        if (
-            before is None
-            or before.replicas != scaling.replicas
-            or before.reason is not scaling.reason
-        ):
-            story.decisions.append(Decided(seen.now, scaling))
+
+
+def _reasoned(decision: Decision | None, now: float, story: _Story) -> None:
+    """Keep a decision that says something else than the one before."""
+    if decision is None:
+        return
+    scaling = decision.scaling
+    before = story.decisions[-1].scaling if story.decisions else None
+    if (
+        before is None
+        or before.replicas != scaling.replicas
+        or before.reason is not scaling.reason
+    ):
+        story.decisions.append(Decided(now, scaling))
 
 
 def _result(name: str, load: Load, state: Plant, story: _Story) -> Result:
@@ -106,9 +115,9 @@ def _result(name: str, load: Load, state: Plant, story: _Story) -> Result:
         late=state.late,
         waiting=state.waiting,
         pod_minutes=state.paid_s / MINUTE_S,
-        wait_p50_s=percentile(state.waits, 0.50),
-        wait_p95_s=percentile(state.waits, 0.95),
-        wait_p99_s=percentile(state.waits, 0.99),
+        wait_p50_s=percentile(state.waits.counts, 0.50),
+        wait_p95_s=percentile(state.waits.counts, 0.95),
+        wait_p99_s=percentile(state.waits.counts, 0.99),
         slo_minutes=slo_minutes(minutes, 1.0 - state.rules.slo_percentile),
         starts_failed=state.starts_failed,
         missing_minutes=load.missing_minutes,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tidegate_operator.replay.waits import Waits, mean_wait_s, share_above
+
 STEP_S = 5.0
 MINUTE_STEPS = 12
 COLD_STARTS = 2
@@ -85,14 +87,14 @@ class Plant:
     def __init__(self, rules: PlantRules, now: float, *, seed: int = 0) -> None:
         self.rules = rules
         self.now = now
-        self.arrived = self.served = self.dropped = self.late = self.waiting = 0
+        self.arrived = self.served = self.dropped = self.waiting = 0
+        self.late = 0.0
         self.ended = 0
         """Requests whose service has ended."""
         self.duration_s = 0.0
         """Waits and services of those that ended, as a sidecar in the pods would add them up."""
-        self.waits: dict[float, int] = {}
-        """Wait in seconds -> requests."""
-        self.violated: dict[int, int] = {}
+        self.waits = Waits()
+        self.violated: dict[int, float] = {}
         """Minute (from the start) in which they came -> requests that were dropped or late."""
         self.paid_s = 0.0
         self.busy_slots = 0.0
@@ -106,7 +108,8 @@ class Plant:
         self._next_ready = math.inf
         self._failed = 0
         self._queue: deque[list[float]] = deque()
-        """[step in which they came, how many, slot-seconds each], oldest first."""
+        """[step in which they came, how many are left, slot-seconds each, how many came], oldest
+        first."""
         self._queued_s = 0.0
         self._taken: deque[list[float]] = deque()
         """For each coming step [slot-seconds that are taken, requests that end, durations]."""
@@ -228,42 +231,41 @@ class Plant:
             self.dropped += requests - taken
             self._violate(self._steps, requests - taken)
         if taken:
-            self._queue.append([self._steps, taken, each_s])
+            self._queue.append([self._steps, taken, each_s, taken])
             self.waiting += taken
             self._queued_s += taken * each_s
 
     def _serve(self, free_s: float) -> float:
-        """Start what fits, oldest first; slot-seconds that stay free."""
-        queue = self._queue
+        """Start what fits, oldest first; slot-seconds that stay free.
+
+        Requests come evenly over their step, and so do starts over the time that is free in one.
+        """
+        queue, whole_s = self._queue, free_s
         while queue and free_s > _HAIR:
             batch = queue[0]
-            came, count, each_s = batch
-            now_s = min(each_s, STEP_S)
-            number = min(count, int(free_s / now_s + _HAIR))
+            came, left, each_s, size = batch
+            age = self._steps - came
+            first_s = STEP_S * (age + left / size - free_s / whole_s)
+            number, begun_s, free_s = _fitting(left, each_s, free_s)
+            batch[1] = left - number - (begun_s > 0)
+            last_s = STEP_S * (age + batch[1] / size - free_s / whole_s)
+            self._note(int(came), int(left - batch[1]), first_s, last_s)
+            wait_s = mean_wait_s(first_s, last_s)
             if number:
-                free_s = max(0.0, free_s - number * now_s)
-                self._begin(int(came), int(number), each_s, now_s)
-            if number < count and free_s > _HAIR:  # one more begins in what is left of the step
-                self._begin(int(came), 1, each_s, free_s)
-                number, free_s = number + 1, 0.0
-            batch[1] -= number
+                self._hold(number, each_s, min(each_s, STEP_S), wait_s)
+            if begun_s:
+                self._hold(1, each_s, begun_s, wait_s)
+            self._queued_s -= (left - batch[1]) * each_s
             if not batch[1]:
                 queue.popleft()
         if not queue:
             self._queued_s = 0.0  # whatever rounding left
         return free_s
 
-    def _begin(self, came: int, number: int, each_s: float, now_s: float) -> None:
+    def _hold(self, number: int, each_s: float, now_s: float, wait_s: float) -> None:
         """``number`` requests take a slot each: ``now_s`` of it in this step, the rest in those to
         come."""
-        wait_s = (self._steps - came) * STEP_S
-        self.waits[wait_s] = self.waits.get(wait_s, 0) + number
-        self.served += number
-        self.waiting -= number
-        self._queued_s -= number * each_s
-        if wait_s > self.rules.slo_wait_s:
-            self.late += number
-            self._violate(came, number)
+        duration_s = number * (wait_s + each_s)
         rest_s, ahead = each_s - now_s, 0
         while rest_s > _HAIR:
             if ahead == len(self._taken):
@@ -271,7 +273,6 @@ class Plant:
             self._taken[ahead][0] += number * min(rest_s, STEP_S)
             rest_s -= STEP_S
             ahead += 1
-        duration_s = number * (wait_s + each_s)
         if ahead:
             self._taken[ahead - 1][1] += number
             self._taken[ahead - 1][2] += duration_s
@@ -279,6 +280,27 @@ class Plant:
             self.ended += number
             self.duration_s += duration_s
 
-    def _violate(self, came: int, number: int) -> None:
+    def _note(self, came: int, number: int, first_s: float, last_s: float) -> None:
+        """``number`` requests began whose waits lie evenly between the two."""
+        self.served += number
+        self.waiting -= number
+        self.waits.note(number, first_s, last_s)
+        late = number * share_above(first_s, last_s, self.rules.slo_wait_s)
+        if late:
+            self.late += late
+            self._violate(came, late)
+
+    def _violate(self, came: int, number: float) -> None:
         minute = came // MINUTE_STEPS
-        self.violated[minute] = self.violated.get(minute, 0) + number
+        self.violated[minute] = self.violated.get(minute, 0.0) + number
+
+
+def _fitting(count: float, each_s: float, free_s: float) -> tuple[int, float, float]:
+    """How many of ``count`` requests can hold a slot for all of their time or for the whole step;
+    what is left of the step for one more to begin in, or 0; and what stays free."""
+    now_s = min(each_s, STEP_S)
+    number = int(min(count, free_s / now_s + _HAIR))
+    free_s = max(0.0, free_s - number * now_s)
+    if number < count and free_s > _HAIR:
+        return number, free_s, 0.0
+    return number, 0.0, free_s

@@ -4,8 +4,6 @@ Law: a request counts as a violation once, in the minute in which it came: dropp
 a longer wait than the SLO allows. What still waits at the end is neither.
 """
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tidegate_operator.decide.words import ScalingDecision
@@ -98,17 +96,6 @@ class Result:
     def scale_ups_ahead_of_load(self) -> int:
         """Those whose pods were Ready before the load needed them, and were then needed."""
         return sum(event.in_time is True for event in self.events)
-
-
-def percentile(waits: Mapping[float, float], share: float) -> float:
-    """The wait, in seconds, that ``share`` of the requests did not exceed; 0 where there were
-    none."""
-    left = share * math.fsum(waits.values())
-    for wait in sorted(waits):
-        left -= waits[wait]
-        if left <= 1e-9:
-            return wait
-    return 0.0
 
 
 def slo_minutes(minutes: Minutes, allowed_share: float) -> int:
