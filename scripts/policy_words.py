@@ -62,6 +62,18 @@ REASONS: Mapping[str, str] = {
         "Demand is foreseen that needs more replicas, before a new pod could be ready."
     ),
     "CapacityAboveDemand": "Fewer replicas have sufficed throughout the stabilization window.",
+    "Schedule": (
+        "A schedule needs more replicas, by its `minReplicas` or by the demand that it expects, "
+        "from one forecast horizon before it begins."
+    ),
+    "FallbackReplicas": (
+        "Demand has been lost for `metrics.maxAge`, and `metrics.onLost` is Fallback."
+    ),
+    "Idle": "Nothing came for `scaleToZero.after`, and nothing is expected.",
+    "Asleep": (
+        "The policy itself scaled to zero. A forecast, a schedule, a person, or a Prometheus "
+        "query that sees demand wakes it."
+    ),
     "BelowMinimum": "The target has fewer replicas than `minReplicas`.",
     "AboveMaximum": "The target has more replicas than `maxReplicas`.",
     "ScaledToZero": (
@@ -78,11 +90,16 @@ REASONS: Mapping[str, str] = {
         "Fewer would do now, but not throughout `behavior.scaleDown.stabilization`."
     ),
     "ForecastHolds": "Demand is low, the forecast is not: it may raise or hold, never lower.",
+    "ScheduleHolds": "Demand is low, but a schedule still expects more.",
+    "ScheduleMinReplicas": "Fewer were wanted; a schedule's `minReplicas` bound.",
+    "ScheduleMaxReplicas": "More were wanted; a schedule's `maxReplicas` bound.",
+    "NotIdleForLong": "Nothing is needed, but not yet for `scaleToZero.after`: one stays.",
     "PodsStarting": "Nothing is scaled down while pods start.",
     "OneLessWouldMissSLO": "With one replica less the SLO would be missed.",
     "MetricsAbsent": "No pod reports yet.",
     "MetricsStale": "The last whole look is older than `metrics.maxAge`.",
     "MetricsError": "Pods are there whose sidecars can't be read.",
+    "CapacityUnknown": "What one replica carries can't be told yet; the message says why.",
     "ForecastReliable": "The forecast beats the naive ones and is used.",
     "ForecastDisabled": "`forecast.enabled` is false, or the policy has no `scaling`.",
     "HistoryTooShort": "There is less history than `forecast.minHistory`.",

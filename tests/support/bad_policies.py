@@ -47,6 +47,12 @@ def _scaling(**fields: Any) -> Callable[[Spec], object]:
     return lambda spec: spec["scaling"].update(fields)
 
 
+def _schedule(**fields: Any) -> Callable[[Spec], object]:
+    """A good schedule with these fields changed; ``None`` takes one away."""
+    good = {"name": "day", "start": "08:00", "end": "18:00", "minReplicas": 3}
+    return _scaling(schedules=[{n: v for n, v in (good | fields).items() if v is not None}])
+
+
 def _trigger(**fields: Any) -> Callable[[Spec], object]:
     return lambda spec: spec["degrade"]["triggers"][0].update(fields)
 
@@ -206,10 +212,114 @@ BAD = (
         "must be at most maxReplicas (9999), was: 10000",
     ),
     Bad(
-        "its fewest replicas are none",
+        "its fewest replicas are none, and nobody asked for that",
         _scaling(minReplicas=0),
         "spec.scaling.minReplicas",
-        "Invalid value: 0: spec.scaling.minReplicas in body should be greater than or equal to 1",
+        "must be at least 1 unless scaleToZero.enabled is true",
+    ),
+    Bad(
+        "it scales to zero and keeps one",
+        _scaling(minReplicas=1, scaleToZero={"enabled": True}),
+        "spec.scaling.minReplicas",
+        "must be 0 where scaleToZero.enabled is true",
+    ),
+    Bad(
+        "it scales to zero at once",
+        _scaling(minReplicas=0, scaleToZero={"enabled": True, "after": "0m"}),
+        "spec.scaling.scaleToZero.after",
+        "must be above 0s, was: 0m",
+    ),
+    Bad(
+        "its scale to zero is neither on nor off",
+        _scaling(scaleToZero={"after": "1h"}),
+        "spec.scaling.scaleToZero.enabled",
+        "Required value",
+    ),
+    Bad(
+        "its demand is measured in nothing that is known",
+        _scaling(demand={"signal": "Latency"}),
+        "spec.scaling.demand.signal",
+        'Unsupported value: "Latency": supported values: "Auto", "RequestsPerSecond", '
+        '"TokensPerSecond", "Concurrency"',
+    ),
+    Bad(
+        "what it does without demand is not said in a known word",
+        lambda s: s.update(metrics={"onLost": "Zero"}),
+        "spec.metrics.onLost",
+        'Unsupported value: "Zero": supported values: "Hold", "ReactiveOnly", "Fallback"',
+    ),
+    Bad(
+        "it falls back on a count that it does not say",
+        lambda s: s.update(metrics={"onLost": "Fallback"}),
+        "spec.metrics.fallbackReplicas",
+        "is required with onLost Fallback",
+    ),
+    Bad(
+        "it falls back on nothing",
+        lambda s: s.update(metrics={"onLost": "Fallback", "fallbackReplicas": 0}),
+        "spec.metrics.fallbackReplicas",
+        "Invalid value: 0: spec.metrics.fallbackReplicas in body should be greater than or equal "
+        "to 1",
+    ),
+    Bad(
+        "a schedule asks for nothing",
+        _schedule(minReplicas=None),
+        "spec.scaling.schedules[0]",
+        "must have minReplicas, maxReplicas or an expectFactor above 1",
+    ),
+    Bad(
+        "a schedule's fewest are more than its most",
+        _schedule(maxReplicas=2),
+        "spec.scaling.schedules[0].minReplicas",
+        "must be at most maxReplicas",
+    ),
+    Bad(
+        "a schedule asks for more than the policy allows",
+        _schedule(minReplicas=11),
+        "spec.scaling.schedules",
+        "must have no minReplicas or maxReplicas above spec.scaling.maxReplicas",
+    ),
+    Bad(
+        "a schedule begins at no time of day",
+        _schedule(start="8:00"),
+        "spec.scaling.schedules[0].start",
+        'Invalid value: "8:00": spec.scaling.schedules[0].start in body should match',
+    ),
+    Bad(
+        "a schedule ends at no time of day",
+        _schedule(end="25:00"),
+        "spec.scaling.schedules[0].end",
+        'Invalid value: "25:00": spec.scaling.schedules[0].end in body should match',
+    ),
+    Bad(
+        "a schedule is for a day that no week has",
+        _schedule(days=["Someday"]),
+        "spec.scaling.schedules[0].days[0]",
+        'Unsupported value: "Someday"',
+    ),
+    Bad(
+        "a schedule expects less than there is",
+        _schedule(expectFactor="0.5"),
+        "spec.scaling.schedules[0].expectFactor",
+        "must be at least 1, was: 0.5",
+    ),
+    Bad(
+        "a window that nothing is learned from ends before it begins",
+        _scaling(
+            forecast={
+                "excludeWindows": [
+                    {"start": "2026-11-27T09:00:00Z", "end": "2026-11-27T08:00:00Z"}
+                ]
+            }
+        ),
+        "spec.scaling.forecast.excludeWindows[0].end",
+        "must be after start",
+    ),
+    Bad(
+        "a window that nothing is learned from has no end",
+        _scaling(forecast={"excludeWindows": [{"start": "2026-11-27T09:00:00Z"}]}),
+        "spec.scaling.forecast.excludeWindows[0].end",
+        "Required value",
     ),
     Bad(
         "its most replicas are beyond reason",
@@ -467,6 +577,18 @@ GOOD = (
     Good("fewest and most replicas are one", _scaling(minReplicas=1, maxReplicas=1)),
     Good("most replicas are ten thousand", _scaling(minReplicas=10000, maxReplicas=10000)),
     Good("a replica carries very little", _scaling(capacityPerReplica="0.001")),
+    Good(
+        "nothing is left of an idle target",
+        _scaling(minReplicas=0, scaleToZero={"enabled": True}),
+    ),
+    Good("demand is in tokens", _scaling(demand={"signal": "TokensPerSecond"})),
+    Good(
+        "lost demand falls back",
+        lambda s: s.update(metrics={"onLost": "Fallback", "fallbackReplicas": 3}),
+    ),
+    Good("a schedule ends at midnight", _schedule(end="24:00", days=["Weekdays", "Sat"])),
+    Good("a schedule goes over midnight", _schedule(start="22:00", end="06:00")),
+    Good("a schedule only expects", _schedule(minReplicas=None, expectFactor="3")),
     Good("the horizon is the shortest", _scaling(forecast={"horizon": "2m"})),
     Good("the horizon is the longest", _scaling(forecast={"horizon": "60m"})),
     Good("the horizon is left to itself", _scaling(forecast={"horizon": "Auto"})),

@@ -167,6 +167,8 @@ class FakeForecasts:
         self.answer: Forecast | None = None
         self.asked: list[tuple[float, ForecastRules, int]] = []
         self.forgotten: list[str] = []
+        self.counts: list[int | None] = []
+        """Of the last time that it was asked."""
 
     async def forecast(
         self,
@@ -179,6 +181,7 @@ class FakeForecasts:
         state: Mapping[str, Any] | None,
     ) -> tuple[Forecast, Mapping[str, Any]]:
         self.asked.append((now, rules, len(counts)))
+        self.counts = list(counts)
         answer = self.answer or Forecast(
             made_at=now,
             horizon_s=rules.horizon_s,

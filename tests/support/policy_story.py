@@ -48,6 +48,7 @@ class Story:
     budgets: tuple[BudgetUse, ...] = ()
     told: list[Change] = field(default_factory=list)
     decision: Decision | None = None
+    lead_s: float = 0.0
 
     def tick(
         self,
@@ -67,6 +68,7 @@ class Story:
             starting=starting,
             demand=demand,
             forecast=ahead,
+            lead_s=self.lead_s,
             counts=dict(self.counts),
             budgets=self.budgets,
         )

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from fake_cluster import policy
 from tidegate_operator.crd.fields import format_duration, parse_duration_s
 from tidegate_operator.crd.spec import InvalidSpecError, read_spec, read_target
 from tidegate_operator.decide.rungs import Budget, BudgetAction, Rung, Scope, Trigger
-from tidegate_operator.decide.words import Actuator, Mode
+from tidegate_operator.decide.schedules import Schedule
+from tidegate_operator.decide.words import Actuator, Mode, OnLost
 from tidegate_wire.config import Model, Timeouts
 
 FULL: dict[str, Any] = {
@@ -132,6 +134,60 @@ def test_a_full_policy_is_read_whole() -> None:
     assert spec.max_request_bytes == 4 * 1024 * 1024
 
 
+def test_schedules_are_read_with_their_days_and_hours() -> None:
+    night = {"name": "night", "start": "22:00", "end": "06:30", "days": ["Fri", "Weekend"]}
+    sale = {"name": "sale", "expectFactor": "2.5", "timezone": "Europe/Berlin"}
+    schedules = [night | {"minReplicas": 3, "maxReplicas": 9}, sale]
+    read = read_spec(manifest(scaling__schedules=schedules)).rules.scaling.schedules
+    assert read == (
+        Schedule(
+            name="night",
+            days=frozenset({4, 5, 6}),
+            start_minute=22 * 60,
+            end_minute=6 * 60 + 30,
+            min_replicas=3,
+            max_replicas=9,
+        ),
+        Schedule(name="sale", timezone="Europe/Berlin", expect_factor=2.5),
+    )
+
+
+@pytest.mark.parametrize(
+    ("signal", "field"),
+    [
+        pytest.param("Auto", "capacity_rps", id="requests unless said otherwise"),
+        pytest.param("RequestsPerSecond", "capacity_rps", id="requests per second"),
+        pytest.param("TokensPerSecond", "capacity_tokens_per_s", id="tokens per second"),
+        pytest.param("Concurrency", "capacity_in_flight", id="requests at once"),
+    ],
+)
+def test_capacity_is_in_the_unit_of_the_signal(signal: str, field: str) -> None:
+    changes = {"scaling__demand": {"signal": signal}, "scaling__capacityPerReplica": "40"}
+    scaling = read_spec(manifest(**changes)).rules.scaling
+    fields = ("capacity_rps", "capacity_tokens_per_s", "capacity_in_flight")
+    assert {name: getattr(scaling, name) for name in fields} == dict.fromkeys(fields) | {
+        field: 40.0
+    }
+
+
+def test_lost_demand_zero_and_history_to_leave_out_are_read() -> None:
+    window = {"start": "2026-11-27T08:00:00Z", "end": "2026-11-27T10:30:00+01:00"}
+    spec = read_spec(
+        manifest(
+            metrics__onLost="Fallback",
+            metrics__fallbackReplicas=4,
+            scaling__minReplicas=0,
+            scaling__scaleToZero={"enabled": True, "after": "10m"},
+            scaling__forecast__excludeWindows=[window],
+        )
+    )
+    scaling = spec.rules.scaling
+    assert (scaling.on_lost, scaling.fallback_replicas) == (OnLost.FALLBACK, 4)
+    assert (scaling.min_replicas, scaling.idle_before_zero_s) == (0, 600.0)
+    eight = datetime(2026, 11, 27, 8, tzinfo=UTC).timestamp()
+    assert spec.forecast.exclude == ((eight, eight + 5400.0),)
+
+
 def test_the_least_policy_has_the_schemas_defaults() -> None:
     spec = read_spec({"spec": {"targetRef": {"name": "llama"}, "models": [{"name": "m"}]}})
     assert spec.rules.mode is Mode.SHADOW
@@ -153,8 +209,83 @@ def test_the_least_policy_has_the_schemas_defaults() -> None:
         ),
         pytest.param(
             {"scaling__minReplicas": 0},
-            "spec.scaling.minReplicas must be at least 1, was: 0",
-            id="nothing scales to zero",
+            "spec.scaling.minReplicas must be at least 1 unless scaleToZero.enabled is true,"
+            " was: 0",
+            id="nothing scales to zero unasked",
+        ),
+        pytest.param(
+            {"scaling__scaleToZero": {"enabled": True}},
+            "spec.scaling.minReplicas must be 0 where scaleToZero.enabled is true, was: 2",
+            id="a minimum above zero and scale to zero",
+        ),
+        pytest.param(
+            {"metrics__onLost": "Fallback"},
+            "spec.metrics.fallbackReplicas is required with onLost Fallback",
+            id="a fallback without a count",
+        ),
+        pytest.param(
+            {"metrics__onLost": "Fallback", "metrics__fallbackReplicas": 21},
+            "spec.metrics.fallbackReplicas must be at most scaling.maxReplicas (20), was: 21",
+            id="a fallback above the maximum",
+        ),
+        pytest.param(
+            {"scaling__schedules": [{"name": "day"}]},
+            "spec.scaling.schedules[0].minReplicas is required, or maxReplicas, or an expectFactor"
+            " above 1",
+            id="a schedule that asks for nothing",
+        ),
+        pytest.param(
+            {"scaling__schedules": [{"name": "day", "minReplicas": 21}]},
+            "spec.scaling.schedules[0].minReplicas must be at most spec.scaling.maxReplicas (20),"
+            " was: 21",
+            id="a schedule wider than the policy",
+        ),
+        pytest.param(
+            {"scaling__schedules": [{"name": "day", "minReplicas": 5, "maxReplicas": 4}]},
+            "spec.scaling.schedules[0].minReplicas must be at most maxReplicas (4), was: 5",
+            id="a schedule whose minimum is above its maximum",
+        ),
+        pytest.param(
+            {"scaling__schedules": [{"name": "day", "minReplicas": 5, "start": "24:00"}]},
+            "spec.scaling.schedules[0].start must be a time of day such as 08:30, was: 24:00",
+            id="a schedule that begins at the end of the day",
+        ),
+        pytest.param(
+            {"scaling__schedules": [{"name": "day", "minReplicas": 5, "days": ["Mo"]}]},
+            "spec.scaling.schedules[0].days must be of Mon, Tue, Wed, Thu, Fri, Sat, Sun,"
+            " Weekdays, Weekend, was: Mo",
+            id="a day in another language",
+        ),
+        pytest.param(
+            {"scaling__schedules": [{"name": "day", "minReplicas": 5, "timezone": "Mars"}]},
+            "spec.scaling.schedules[0].timezone must be an IANA time zone such as Europe/Berlin,"
+            " was: Mars",
+            id="a schedule of another world",
+        ),
+        pytest.param(
+            {"scaling__schedules": [{"name": "a", "minReplicas": 5}] * 2},
+            "spec.scaling.schedules must be distinct, but a stands there twice",
+            id="two schedules of one name",
+        ),
+        pytest.param(
+            {
+                "scaling__forecast__excludeWindows": [
+                    {"start": "2026-11-27T09:00:00+01:00", "end": "2026-11-27T08:00:00Z"}
+                ]
+            },
+            "spec.scaling.forecast.excludeWindows[0].end must be after start"
+            " (2026-11-27T09:00:00+01:00), was: 2026-11-27T08:00:00Z",
+            id="a window that is over as it begins",
+        ),
+        pytest.param(
+            {
+                "scaling__forecast__excludeWindows": [
+                    {"start": "2026-11-27T09:00:00", "end": "2026-11-27T08:00:00Z"}
+                ]
+            },
+            "spec.scaling.forecast.excludeWindows[0].start must be a time such as"
+            " 2026-11-27T08:00:00Z, was: 2026-11-27T09:00:00",
+            id="a window in no time zone",
         ),
         pytest.param(
             {"scaling__minReplicas": "two"},

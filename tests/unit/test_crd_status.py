@@ -149,7 +149,11 @@ def test_a_tick_reads_as_people_read_it() -> None:
             "reason": "ForecastReliable",
         },
         "coldStart": {"p50": "2m30s", "p90": "3m18s", "samples": 3},
-        "capacity": {"perReplica": "2.5", "source": "Declared"},
+        "capacity": {
+            "perReplica": "2.5",
+            "signal": "RequestsPerSecond",
+            "source": "Declared",
+        },
         "budgets": [
             {
                 "name": "team-day",

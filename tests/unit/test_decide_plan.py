@@ -27,7 +27,9 @@ from tidegate_operator.decide.words import (
     ScalingRules,
 )
 
-SCALING = ScalingRules(min_replicas=1, max_replicas=20, capacity_rps=2.5)
+SCALING = ScalingRules(
+    min_replicas=1, max_replicas=20, capacity_rps=2.5, reactive_alone_utilization=0.8
+)
 RULES = Rules(
     mode=Mode.ENFORCE,
     models=(ModelRule(name="big"), ModelRule(name="small")),

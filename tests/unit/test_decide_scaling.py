@@ -21,7 +21,9 @@ from tidegate_operator.decide.words import (
     ScalingRules,
 )
 
-RULES = ScalingRules(min_replicas=1, max_replicas=20, capacity_rps=2.5)
+RULES = ScalingRules(
+    min_replicas=1, max_replicas=20, capacity_rps=2.5, reactive_alone_utilization=0.8
+)
 """2.0 rps a pod by demand (80 %), 2.375 by forecast (95 %): no service time is known in these
 rows."""
 NOW = 1_000_000.0

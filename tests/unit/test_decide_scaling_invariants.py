@@ -22,7 +22,9 @@ from tidegate_operator.decide.words import (
     ScalingRules,
 )
 
-RULES = ScalingRules(min_replicas=1, max_replicas=20, capacity_rps=2.5)
+RULES = ScalingRules(
+    min_replicas=1, max_replicas=20, capacity_rps=2.5, reactive_alone_utilization=0.8
+)
 NOW = 1_000_000.0
 ABSENT = Demand(state=DataState.ABSENT)
 ERROR = Demand(state=DataState.ERROR, age_s=5.0)

@@ -17,7 +17,7 @@ from tidegate_operator.cluster.client import NAMESPACE_ENDS
 from tidegate_operator.cluster.observe import Pod, World, read_pod
 from tidegate_operator.crd.spec import read_spec
 from tidegate_operator.decide.words import Reason
-from tidegate_operator.handlers.ahead import Ahead
+from tidegate_operator.handlers.ahead import Ahead, without_windows
 from tidegate_operator.handlers.look import ColdStarts
 from tidegate_operator.handlers.loop import find_takers
 from tidegate_operator.handlers.watch import EndlessBackoffs, build_registry, build_settings
@@ -171,6 +171,37 @@ async def test_history_older_than_the_policy_wants_is_not_learned_from() -> None
     ahead.ask(spec, start_minute=100, counts=[1] * 500, cold_starts=(), now=START)
     await ahead.settled()
     assert forecasts.asked[0][2] == 60
+
+
+async def test_nothing_is_learned_from_windows_that_the_policy_excludes() -> None:
+    forecasts = FakeForecasts()
+    ahead = Ahead(forecasts, "uid", None)
+    minute = int(START // 60)
+    window = {"start": "2026-01-01T00:02:00Z", "end": "2026-01-01T00:03:30Z"}
+    forecast = {"excludeWindows": [window]}
+    spec = read_spec(policy(scaling={"capacityPerReplica": "1", "forecast": forecast}))
+    kept = without_windows(minute, [1] * 6, spec.forecast.exclude)
+    assert kept == [1, 1, None, None, 1, 1], "a minute that is touched is out"
+    ahead.ask(spec, start_minute=minute, counts=[1] * 6, cold_starts=(), now=START + 360)
+    await ahead.settled()
+    assert forecasts.counts == kept
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "kept"),
+    [
+        pytest.param(-600, -60, [1, 1, 1], id="before all history"),
+        pytest.param(600, 900, [1, 1, 1], id="in the future"),
+        pytest.param(-600, 60, [None, 1, 1], id="over its begin"),
+        pytest.param(120, 900, [1, 1, None], id="over its end"),
+        pytest.param(-600, 900, [None] * 3, id="all of it"),
+    ],
+)
+def test_a_window_may_reach_beyond_the_history(
+    start: int, end: int, kept: list[int | None]
+) -> None:
+    minute = int(START // 60)
+    assert without_windows(minute, [1, 1, 1], [(START + start, START + end)]) == kept
 
 
 # --- cold starts --------------------------------------------------------------------------------

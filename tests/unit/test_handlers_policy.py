@@ -148,7 +148,7 @@ async def test_a_scale_that_may_not_be_written_is_a_condition_and_one_event() ->
 
 async def test_sidecars_that_cannot_be_read_hold_everything() -> None:
     stage = Stage(replicas=4)
-    await stage.tick(4, rps=8.0)
+    await stage.tick(4, rps=6.0)
     stage.mute = {"p0", "p1", "p2", "p3"}
     await stage.tick(60)
     assert stage.replicas == 4
@@ -267,7 +267,7 @@ async def test_errors_switch_the_model_and_the_order_is_renewed() -> None:
 
 async def test_a_ladder_that_moves_is_checkpointed_at_once() -> None:
     stage = Stage(policy(degrade=DEGRADE))
-    await stage.tick(4, rps=4.0)
+    await stage.tick(4, rps=3.0)
     assert stage.history() is None
     await stage.tick(8, rps=4.0, error_share=0.5)
     saved = stage.history()

@@ -28,6 +28,8 @@ Answer = tuple[str, Reason, str]
 _LIMITS = {
     Reason.MAX_REPLICAS: "{before} are wanted, maxReplicas is {after}",
     Reason.MIN_REPLICAS: "{before} would do, minReplicas is {after}",
+    Reason.SCHEDULE_MAX: "{before} are wanted, a schedule has maxReplicas {after}",
+    Reason.SCHEDULE_MIN: "{before} would do, a schedule has minReplicas {after}",
     Reason.SCALE_UP_LIMIT: "{before} are wanted, behavior.scaleUp allows {after} for now",
     Reason.SCALE_DOWN_LIMIT: "{before} would do, behavior.scaleDown allows {after} for now",
 }
@@ -148,6 +150,8 @@ def _metrics(seen: Seen) -> Answer | None:
     if seen.inputs is None:
         return None
     state = seen.inputs.demand.state
+    if seen.decision is not None and seen.decision.scaling.reason is Reason.ASLEEP:
+        return "True", Reason.ASLEEP, "scaled to zero; there is no sidecar to ask"
     if state is DataState.PRESENT:
         return "True", Reason.METRICS_FOUND, "all sidecars that should answer do"
     reason, message = _DATA[state]
@@ -187,8 +191,11 @@ def _scaling_active(seen: Seen) -> Answer | None:
     if seen.hold is not None:
         words = say_inactive(seen.hold, current=seen.inputs.current, wanted=scaling.replicas)
         return "False", seen.hold.reason, words
-    if scaling.reason is Reason.TARGET_STOPPED:
+    if scaling.reason in (Reason.TARGET_STOPPED, Reason.CAPACITY_UNKNOWN):
         return "False", scaling.reason, scaling.message
+    if scaling.reason is Reason.ASLEEP:
+        words = "idle and scaled to zero; a forecast, a schedule or a person wakes it"
+        return "True", scaling.reason, words
     state = seen.inputs.demand.state
     if state is not DataState.PRESENT:
         return "False", *_DATA[state]

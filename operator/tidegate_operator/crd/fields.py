@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self, TypeVar
+from zoneinfo import ZoneInfo
 
 T = TypeVar("T")
 
@@ -69,6 +70,16 @@ class Fields:
         if not isinstance(items, Sequence) or isinstance(items, str):
             raise self.fault(name, f"must be a list, was: {items!r:.80}")
         return [type(self)(item, f"{self.path}.{name}[{i}]") for i, item in enumerate(items)]
+
+    def texts(self, name: str) -> list[str]:
+        """The texts of the list ``name``; absent is as if it were empty."""
+        items = self._body.get(name) or []
+        if not isinstance(items, Sequence) or isinstance(items, str):
+            raise self.fault(name, f"must be a list, was: {items!r:.80}")
+        for item in items:
+            if not isinstance(item, str):
+                raise self.fault(name, f"must be a list of texts, was: {item!r:.80}")
+        return list(items)
 
     def text(self, name: str, default: str | None = None) -> str:
         value = self._raw(name, default)
@@ -163,6 +174,30 @@ class Fields:
         if size > 1 << 40:
             raise self.fault(name, f"must be at most 1024Gi, was: {value}")
         return size
+
+
+def not_empty(fields: Fields, name: str) -> str:
+    value = fields.text(name)
+    if not value:
+        raise fields.fault(name, "must not be empty")
+    return value
+
+
+def read_timezone(fields: Fields) -> str:
+    name = fields.text("timezone", "UTC")
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown; not a key at all; a folder of the database
+        raise fields.fault(
+            "timezone", f"must be an IANA time zone such as Europe/Berlin, was: {name:.80}"
+        ) from None
+    return name
+
+
+def distinct(fields: Fields, name: str, values: Sequence[str]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise fields.fault(name, f"must be distinct, but {value} stands there twice")
 
 
 def parse_duration_s(text: str) -> float | None:

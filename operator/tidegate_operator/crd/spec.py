@@ -8,9 +8,14 @@ filled them in may know an older schema.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from tidegate_operator.crd.fields import Fields, InvalidSpecError
+from tidegate_operator.crd.fields import (
+    Fields,
+    InvalidSpecError,
+    distinct,
+    not_empty,
+    read_timezone,
+)
 from tidegate_operator.crd.spec_scaling import (
     ForecastSpec,
     read_actuator,
@@ -114,16 +119,9 @@ def _read_target_ref(spec: Fields) -> TargetRef:
     ref = spec.below("targetRef")
     return TargetRef(
         kind=ref.choice("kind", {kind: kind for kind in _KINDS}, "Deployment"),
-        name=_not_empty(ref, "name"),
+        name=not_empty(ref, "name"),
         api_version=ref.choice("apiVersion", {"apps/v1": "apps/v1"}, "apps/v1"),
     )
-
-
-def _not_empty(fields: Fields, name: str) -> str:
-    value = fields.text(name)
-    if not value:
-        raise fields.fault(name, "must not be empty")
-    return value
 
 
 def _read_models(spec: Fields) -> tuple[Model, ...]:
@@ -132,7 +130,7 @@ def _read_models(spec: Fields) -> tuple[Model, ...]:
         price = item.below("price")
         priced = "price" in item
         model = Model(
-            name=_not_empty(item, "name"),
+            name=not_empty(item, "name"),
             upstream=_read_upstream(item),
             input_price_per_mtok=price.decimal("inputPerMTok") if priced else 0.0,
             output_price_per_mtok=price.decimal("outputPerMTok") if priced else 0.0,
@@ -167,7 +165,7 @@ def _read_triggers(degrade: Fields) -> tuple[Trigger, ...]:
     triggers = tuple(_read_trigger(item) for item in degrade.each("triggers"))
     if not triggers:
         raise degrade.fault("triggers", "must have at least one trigger")
-    _distinct(degrade, "triggers", [trigger.name for trigger in triggers])
+    distinct(degrade, "triggers", [trigger.name for trigger in triggers])
     return triggers
 
 
@@ -179,7 +177,7 @@ def _read_trigger(item: Fields) -> Trigger:
             "exit", f"must be below enter ({item.text('enter')}), was: {item.text('exit')}"
         )
     return Trigger(
-        name=_not_empty(item, "name"),
+        name=not_empty(item, "name"),
         enter=enter,
         exit=leave,
         for_s=item.duration_s("for", "60s"),
@@ -216,27 +214,16 @@ def _read_budget(item: Fields) -> Budget:
     )
     if not actions:
         raise item.fault("actions", "must have at least one action")
-    _distinct(item, "actions", [str(action.do) for action in actions])
+    distinct(item, "actions", [str(action.do) for action in actions])
     return Budget(
-        name=_not_empty(item, "name"),
+        name=not_empty(item, "name"),
         scope=item.choice("scope", {str(scope): scope for scope in Scope}, "Policy"),
         limit_tokens=limit.whole("tokens") if "tokens" in limit else None,
         limit_cost=limit.above_zero("cost") if "cost" in limit else None,
         unit=window.choice("unit", _UNITS),
-        timezone=_read_timezone(window),
+        timezone=read_timezone(window),
         actions=tuple(sorted(actions, key=lambda action: action.at)),
     )
-
-
-def _read_timezone(window: Fields) -> str:
-    name = window.text("timezone", "UTC")
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # unknown; not a key at all; a folder of the database
-        raise window.fault(
-            "timezone", f"must be an IANA time zone such as Europe/Berlin, was: {name:.80}"
-        ) from None
-    return name
 
 
 def _read_timeouts(timeouts: Fields) -> Timeouts:
@@ -256,15 +243,9 @@ def _read_timeouts(timeouts: Fields) -> Timeouts:
     )
 
 
-def _distinct(fields: Fields, name: str, values: Sequence[str]) -> None:
-    for value in values:
-        if values.count(value) > 1:
-            raise fields.fault(name, f"must be distinct, but {value} stands there twice")
-
-
 def _check_across(spec: Fields, rules: Rules, models: Sequence[Model], header: str) -> None:
     """What one field says about another: the CRD's CEL rules, once more."""
-    _distinct(spec, "budgets", [budget.name for budget in rules.budgets])
+    distinct(spec, "budgets", [budget.name for budget in rules.budgets])
     wants: dict[str, Callable[[], bool]] = {
         "trigger": lambda: any(t.do is Rung.SWITCH for t in rules.triggers),
         "budget": lambda: any(a.do is Rung.SWITCH for b in rules.budgets for a in b.actions),

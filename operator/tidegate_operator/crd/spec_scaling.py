@@ -3,15 +3,37 @@
 Law: as in ``spec``: read whole, or refused with the field, the rule and the value.
 """
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from tidegate_operator.crd.fields import Fields, parse_duration_s
-from tidegate_operator.decide.words import Actuator, ScalingRules
+from tidegate_operator.crd.fields import (
+    Fields,
+    distinct,
+    not_empty,
+    parse_duration_s,
+    read_timezone,
+)
+from tidegate_operator.decide.schedules import DAYS, EVERY_DAY, Schedule
+from tidegate_operator.decide.words import Actuator, OnLost, ScalingRules, Signal
 
 _QUANTILES = {"Lean": 0.90, "Balanced": 0.95, "Strict": 0.99}
 _PERCENTILES = {name: float(name) / 100 for name in ("50", "75", "90", "95", "99")}
 HORIZON_MIN_S, HORIZON_MAX_S = 120.0, 3600.0
+_DAYS = {name: frozenset({day}) for day, name in enumerate(DAYS)} | {
+    "Weekdays": frozenset(range(5)),
+    "Weekend": frozenset({5, 6}),
+}
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
+_SIGNALS = {str(signal): signal for signal in Signal}
+_ON_LOST = {str(way): way for way in OnLost}
+_CAPACITY_FIELDS = {
+    Signal.AUTO: "capacity_rps",
+    Signal.REQUESTS: "capacity_rps",
+    Signal.TOKENS: "capacity_tokens_per_s",
+    Signal.CONCURRENCY: "capacity_in_flight",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +46,8 @@ class ForecastSpec:
     history_s: float = 14 * 86400.0
     min_history_s: float = 48 * 3600.0
     retrain_every_s: float = 3600.0
+    exclude: tuple[tuple[float, float], ...] = ()
+    """Unix seconds [start, end) of history that nothing is learned from."""
 
 
 def read_scaling(spec: Fields, scaling: Fields | None) -> ScalingRules:
@@ -35,6 +59,9 @@ def read_scaling(spec: Fields, scaling: Fields | None) -> ScalingRules:
     }
     if scaling is not None:
         rules |= _read_replicas(scaling) | _read_behavior(scaling.below("behavior"))
+        rules |= _read_capacity(scaling)
+        rules |= _read_on_lost(spec.below("metrics"), rules["max_replicas"])
+        rules["schedules"] = _read_schedules(scaling, rules["max_replicas"])
     return ScalingRules(**rules)
 
 
@@ -43,17 +70,96 @@ def read_actuator(scaling: Fields) -> Actuator:
 
 
 def _read_replicas(scaling: Fields) -> dict[str, Any]:
-    low = scaling.whole("minReplicas", 1)
+    to_zero = scaling.below("scaleToZero")
+    sleeps = to_zero.flag("enabled", False)
+    low = scaling.whole("minReplicas", 1, at_least=0)
     high = scaling.whole("maxReplicas", 10)
     if low > high:
         raise scaling.fault("minReplicas", f"must be at most maxReplicas ({high}), was: {low}")
+    if low == 0 and not sleeps:
+        raise scaling.fault(
+            "minReplicas", "must be at least 1 unless scaleToZero.enabled is true, was: 0"
+        )
+    if sleeps and low > 0:
+        raise scaling.fault(
+            "minReplicas", f"must be 0 where scaleToZero.enabled is true, was: {low}"
+        )
     return {
         "min_replicas": low,
         "max_replicas": high,
-        "capacity_rps": scaling.above_zero("capacityPerReplica"),
+        "idle_before_zero_s": to_zero.duration_s("after", "30m") if sleeps else None,
         "quantile": scaling.choice("strictness", _QUANTILES, "Balanced"),
         "forecast_enabled": scaling.below("forecast").flag("enabled", True),
     }
+
+
+def _read_capacity(scaling: Fields) -> dict[str, Any]:
+    signal = scaling.below("demand").choice("signal", _SIGNALS, "Auto")
+    declared: dict[str, Any] = dict.fromkeys(_CAPACITY_FIELDS.values())
+    declared[_CAPACITY_FIELDS[signal]] = scaling.above_zero("capacityPerReplica")
+    return {"signal": signal, **declared}
+
+
+def _read_on_lost(metrics: Fields, most: int) -> dict[str, Any]:
+    on_lost = metrics.choice("onLost", _ON_LOST, "Hold")
+    if on_lost is not OnLost.FALLBACK:
+        return {"on_lost": on_lost}
+    if "fallbackReplicas" not in metrics:
+        raise metrics.fault("fallbackReplicas", "is required with onLost Fallback")
+    count = metrics.whole("fallbackReplicas")
+    if count > most:
+        raise metrics.fault(
+            "fallbackReplicas", f"must be at most scaling.maxReplicas ({most}), was: {count}"
+        )
+    return {"on_lost": on_lost, "fallback_replicas": count}
+
+
+def _read_schedules(scaling: Fields, most: int) -> tuple[Schedule, ...]:
+    schedules = tuple(_read_schedule(item, most) for item in scaling.each("schedules"))
+    distinct(scaling, "schedules", [schedule.name for schedule in schedules])
+    return schedules
+
+
+def _read_schedule(item: Fields, most: int) -> Schedule:
+    low = item.whole("minReplicas") if "minReplicas" in item else None
+    high = item.whole("maxReplicas") if "maxReplicas" in item else None
+    factor = item.factor("expectFactor", "1")
+    if low is None and high is None and factor == 1:
+        raise item.fault("minReplicas", "is required, or maxReplicas, or an expectFactor above 1")
+    for name, count in (("minReplicas", low), ("maxReplicas", high)):
+        if count is not None and count > most:
+            rule = f"must be at most spec.scaling.maxReplicas ({most})"
+            raise item.fault(name, f"{rule}, was: {count}")
+    if low is not None and high is not None and low > high:
+        raise item.fault("minReplicas", f"must be at most maxReplicas ({high}), was: {low}")
+    return Schedule(
+        name=not_empty(item, "name"),
+        timezone=read_timezone(item),
+        days=_read_days(item),
+        start_minute=_read_clock(item, "start", "00:00"),
+        end_minute=_read_clock(item, "end", "24:00") % (24 * 60),
+        min_replicas=low,
+        max_replicas=high,
+        expect_factor=factor,
+    )
+
+
+def _read_days(item: Fields) -> frozenset[int]:
+    days: frozenset[int] = frozenset()
+    for name in item.texts("days"):
+        if name not in _DAYS:
+            raise item.fault("days", f"must be of {', '.join(_DAYS)}, was: {name:.80}")
+        days |= _DAYS[name]
+    return days or EVERY_DAY
+
+
+def _read_clock(item: Fields, name: str, default: str) -> int:
+    """Minute of the day; 24:00 is 1440."""
+    text = item.text(name, default)
+    if not _CLOCK.fullmatch(text) or (name == "start" and text == "24:00"):
+        raise item.fault(name, f"must be a time of day such as 08:30, was: {text:.80}")
+    hour, minute = text.split(":")
+    return int(hour) * 60 + int(minute)
 
 
 def _read_behavior(behavior: Fields) -> dict[str, Any]:
@@ -82,4 +188,26 @@ def read_forecast(scaling: Fields) -> ForecastSpec:
         history_s=forecast.duration_s("history", "14d"),
         min_history_s=forecast.duration_s("minHistory", "48h"),
         retrain_every_s=forecast.duration_s("retrainEvery", "1h"),
+        exclude=tuple(_read_window(item) for item in forecast.each("excludeWindows")),
     )
+
+
+def _read_window(item: Fields) -> tuple[float, float]:
+    start, end = _read_moment(item, "start"), _read_moment(item, "end")
+    if start >= end:
+        rule = f"must be after start ({item.text('start')})"
+        raise item.fault("end", f"{rule}, was: {item.text('end')}")
+    return start, end
+
+
+def _read_moment(item: Fields, name: str) -> float:
+    text = item.text(name)
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError
+    except ValueError:
+        raise item.fault(
+            name, f"must be a time such as 2026-11-27T08:00:00Z, was: {text:.80}"
+        ) from None
+    return moment.timestamp()

@@ -13,6 +13,7 @@ from typing import Any
 from tidegate_operator.crd.conditions import build_conditions
 from tidegate_operator.crd.fields import format_duration
 from tidegate_operator.crd.seen import Seen, Told, budget_rung, share_used
+from tidegate_operator.decide.load import signal_of
 from tidegate_operator.decide.rungs import Budget, BudgetUse, Rung
 from tidegate_operator.decide.words import (
     Actuator,
@@ -21,6 +22,7 @@ from tidegate_operator.decide.words import (
     Forecast,
     Inputs,
     LadderDecision,
+    ScalingRules,
     TenantRung,
 )
 
@@ -67,9 +69,7 @@ def _blocks(seen: Seen) -> dict[str, Any]:
     assert spec is not None
     blocks: dict[str, Any] = {
         "coldStart": _cold_start(seen.cold_starts),
-        "capacity": {"perReplica": decimal(spec.rules.scaling.capacity_rps), "source": "Declared"}
-        if spec.rules.scales
-        else None,
+        "capacity": _capacity(spec.rules.scaling) if spec.rules.scales else None,
     }
     if seen.target_found is not None:
         sidecars = asdict(seen.sidecars)
@@ -109,6 +109,7 @@ def _replicas(actuator: Actuator, inputs: Inputs, decision: Decision | None) -> 
             "desired": scaling.replicas,
             "reactive": scaling.reactive,
             "forecast": scaling.forecast,
+            "scheduled": scaling.scheduled,
         }
         block |= {name: count for name, count in wanted.items() if count is not None}
     return block
@@ -137,6 +138,12 @@ def _forecast(forecast: Forecast | None, inputs: Inputs, quantile: float) -> dic
         "reason": str(forecast.reason),
     }
     return {name: value for name, value in block.items() if value is not None}
+
+
+def _capacity(rules: ScalingRules) -> dict[str, Any]:
+    declared = rules.capacity_rps or rules.capacity_tokens_per_s or rules.capacity_in_flight
+    block: dict[str, Any] = {"source": "Declared", "signal": str(signal_of(rules))}
+    return block if declared is None else {"perReplica": decimal(declared), **block}
 
 
 def _cold_start(samples: Sequence[float]) -> dict[str, Any]:
@@ -249,6 +256,7 @@ def _decision_inputs(inputs: Inputs, decision: Decision, quantile: float) -> dic
         "starting": inputs.starting,
         "reactive": decision.scaling.reactive,
         "forecast": decision.scaling.forecast,
+        "scheduled": decision.scaling.scheduled,
     }
     return {name: decimal(value) for name, value in figures.items() if value is not None}
 

@@ -108,7 +108,14 @@ def meet(memory: Memory, uid: str) -> Memory:
     """Forget what was wanted of a workload that is gone, where another has come in its place."""
     if memory.hands.uid in ("", uid):
         return memory
-    return replace(memory, recommendations=(), scale_ups=(), last_current=None, told_replicas=None)
+    return replace(
+        memory,
+        recommendations=(),
+        scale_ups=(),
+        last_current=None,
+        told_replicas=None,
+        asleep=False,
+    )
 
 
 def _expired(memory: HandsMemory, sight: Sight) -> HandsMemory:

@@ -7,7 +7,8 @@ decided. The minimum and the maximum hold whatever the demand.
 import math
 from dataclasses import dataclass, field
 
-from tidegate_operator.decide.need import Need, forecast_pods, pods_for, pods_within_slo
+from tidegate_operator.decide.bounds import Bounds
+from tidegate_operator.decide.need import Need
 from tidegate_operator.decide.past import Past
 from tidegate_operator.decide.words import Clamp, Inputs, Reason, ScalingRules
 
@@ -25,59 +26,78 @@ class Steps:
             self.target = after
 
 
-def recommend(rules: ScalingRules, inputs: Inputs, need: Need, steps: Steps) -> int:
-    """What demand and forecast call for within the limits; the current count where the difference
-    is too small."""
+def recommend(
+    rules: ScalingRules, inputs: Inputs, need: Need, bounds: Bounds, steps: Steps
+) -> int:
+    """What demand, forecast and schedules call for within the limits; the current count where the
+    difference is too small."""
     current = inputs.current
-    if need.forecast is not None and need.forecast > need.reactive:
-        if need.forecast <= current:
-            steps.bend(need.forecast, Reason.FORECAST_HOLDS)
-        steps.target = need.forecast
-    steps.bend(max(steps.target, least(rules)), Reason.MIN_REPLICAS)
-    steps.bend(min(steps.target, rules.max_replicas), Reason.MAX_REPLICAS)
-    if least(rules) <= current <= rules.max_replicas and _tolerable(
-        rules, inputs, need, steps.target
+    for wanted, holds in (
+        (need.forecast, Reason.FORECAST_HOLDS),
+        (need.event, Reason.SCHEDULE_HOLDS),
     ):
+        if wanted is not None and wanted > steps.target:
+            if wanted <= current:
+                steps.bend(wanted, holds)
+            steps.target = wanted
+    keep_within(bounds, steps)
+    if bounds.least <= current <= bounds.most and _tolerable(rules, inputs, need, steps.target):
         steps.bend(current, Reason.TOLERANCE)
     return steps.target
 
 
-def least(rules: ScalingRules) -> int:
-    """Nothing here scales to 0: that would read as somebody's stop on the next tick."""
-    return max(1, rules.min_replicas)
+def keep_within(bounds: Bounds, steps: Steps) -> None:
+    steps.bend(max(steps.target, bounds.least), bounds.least_reason)
+    steps.bend(min(steps.target, bounds.most), bounds.most_reason)
 
 
 def _tolerable(rules: ScalingRules, inputs: Inputs, need: Need, target: int) -> bool:
     """Whether load over the current count's capacity is within the tolerance, as HPA means it.
 
-    A forecast that asks for more is never tolerated away: its quantile leaves no slack to forgive.
+    What a forecast or a schedule asks for is never tolerated away: a quantile leaves no slack to
+    forgive. Nor is the way to and from zero: there is no load to be near to.
     """
-    current, demand = inputs.current, inputs.demand
+    current, load = inputs.current, need.load
+    if 0 in (current, target):
+        return False
     if target > current:
-        if need.forecast is not None and need.forecast > current:
+        if max(need.forecast or 0, need.event or 0) > current:
             return False
-        eased = need.rps / (1.0 + rules.tolerance)
-        return pods_for(rules, demand, eased, need.utilization) <= current
+        return load.pods(load.rps / (1.0 + rules.tolerance), need.utilization) <= current
     if target == current or rules.tolerance >= 1:
         return False
     fuller = 1.0 / (1.0 - rules.tolerance)
-    if pods_for(rules, demand, need.rps * fuller, need.utilization) > current:
+    if load.pods(load.rps * fuller, need.utilization) > current:
         return True
     ahead = need.forecast_rps
-    return ahead is not None and forecast_pods(rules, demand, ahead * fuller) > current
+    return ahead is not None and load.forecast_pods(ahead * fuller) > current
 
 
-def limit_up(rules: ScalingRules, inputs: Inputs, past: Past, steps: Steps) -> None:
+def limit_up(
+    rules: ScalingRules, inputs: Inputs, past: Past, bounds: Bounds, steps: Steps
+) -> None:
     """At most max(factor x count, count + pods) within a period, counted from where the period
     began."""
     before = max(0, inputs.current - sum(added for _, added in past.ups))
     limit = max(math.floor(before * rules.up_max_factor), before + rules.up_max_pods)
-    limit = max(limit, inputs.current, least(rules))
+    limit = max(limit, inputs.current, bounds.least)
     steps.bend(min(steps.target, limit), Reason.SCALE_UP_LIMIT)
 
 
-def limit_down(rules: ScalingRules, inputs: Inputs, past: Past, need: Need, steps: Steps) -> None:
-    """Every reason not to remove a pod, then the limits that hold whatever the demand."""
+def limit_down(
+    rules: ScalingRules,
+    inputs: Inputs,
+    past: Past,
+    need: Need,
+    bounds: Bounds,
+    steps: Steps,
+    *,
+    idle: bool,
+) -> None:
+    """Every reason not to remove a pod, then the limits that hold whatever the demand.
+
+    ``idle``: nothing has come for as long as a policy wants before it scales to zero.
+    """
     current = inputs.current
     highest = max((count for _, count in past.recommendations), default=0)
     steps.bend(max(steps.target, min(highest, current)), Reason.STABILIZATION)
@@ -87,9 +107,11 @@ def limit_down(rules: ScalingRules, inputs: Inputs, past: Past, need: Need, step
         steps.bend(current, Reason.TRAINING)
     step = max(1, math.floor(current * rules.down_max_share))
     steps.bend(max(steps.target, current - step), Reason.SCALE_DOWN_LIMIT)
-    carried = min(pods_within_slo(rules, inputs.demand, need), current)
+    carried = min(need.load.pods_within_slo(), current)
     steps.bend(max(steps.target, carried), Reason.WOULD_MISS_SLO)
-    steps.bend(min(steps.target, rules.max_replicas), Reason.MAX_REPLICAS)
+    if not idle:
+        steps.bend(max(steps.target, 1), Reason.NOT_IDLE)
+    steps.bend(min(steps.target, bounds.most), bounds.most_reason)
 
 
 def _is_training(rules: ScalingRules, inputs: Inputs) -> bool:

@@ -7,7 +7,7 @@ and fresh. Nothing is bent here: limits are another room.
 import math
 from dataclasses import dataclass
 
-from tidegate_operator.decide.queueing import pods_needed
+from tidegate_operator.decide.load import Load
 from tidegate_operator.decide.words import (
     DataState,
     Demand,
@@ -35,15 +35,24 @@ _STATE_REASONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """Pods by either source; the loads are kept for tolerance and for the message."""
+    """Pods by each source; the loads are kept for tolerance and for the message."""
 
-    rps: float
+    load: Load
     utilization: float
+    """Share of the capacity that observed demand may fill."""
     reactive: int
     forecast_rps: float | None = None
     forecast: int | None = None
     unused: Reason | None = None
     """Why there is a forecast but it does not count."""
+    event_rps: float | None = None
+    event: int | None = None
+    """Pods for what a schedule expects; ``None``: none expects more than is there."""
+    event_by: str = ""
+
+    @property
+    def most(self) -> int:
+        return max(self.reactive, self.forecast or 0, self.event or 0)
 
 
 def trouble_with(demand: Demand) -> tuple[Reason | None, str]:
@@ -55,21 +64,41 @@ def trouble_with(demand: Demand) -> tuple[Reason | None, str]:
     return None, ""
 
 
-def find_need(rules: ScalingRules, inputs: Inputs) -> Need:
-    rps = inputs.demand.rps or 0.0
+def find_need(
+    rules: ScalingRules, inputs: Inputs, load: Load, event: tuple[float | None, str] = (None, "")
+) -> Need:
+    """``event``: the load that a schedule expects, and its name."""
     ahead, unused = _trusted(rules, inputs)
-    utilization = rules.reactive_utilization
-    coverage = inputs.forecast.coverage if inputs.forecast is not None else None
-    if ahead is not None and coverage is not None and coverage < LOW_COVERAGE:
-        utilization = min(utilization, CAUTIOUS_UTILIZATION)
+    expected, by = event
     return Need(
-        rps=rps,
-        utilization=utilization,
-        reactive=pods_for(rules, inputs.demand, rps, utilization),
+        load=load,
+        utilization=(utilization := _utilization(rules, inputs, ahead)),
+        reactive=load.pods(load.rps, utilization),
         forecast_rps=ahead,
-        forecast=None if ahead is None else forecast_pods(rules, inputs.demand, ahead),
+        forecast=None if ahead is None else _pods_ahead(rules, inputs, load, ahead),
         unused=unused,
+        event_rps=expected,
+        event=None if expected is None else load.pods(expected, rules.reactive_utilization),
+        event_by=by,
     )
+
+
+def _utilization(rules: ScalingRules, inputs: Inputs, ahead: float | None) -> float:
+    if ahead is None:
+        return min(rules.reactive_utilization, rules.reactive_alone_utilization)
+    coverage = inputs.forecast.coverage if inputs.forecast is not None else None
+    if coverage is not None and coverage < LOW_COVERAGE:
+        return min(rules.reactive_utilization, CAUTIOUS_UTILIZATION)
+    return rules.reactive_utilization
+
+
+def _pods_ahead(rules: ScalingRules, inputs: Inputs, load: Load, ahead: float) -> int:
+    """Where a policy may scale to zero, less than one request within the horizon is none."""
+    forecast = inputs.forecast
+    sleeps = rules.idle_before_zero_s is not None
+    if sleeps and forecast is not None and ahead * forecast.horizon_s < 1:
+        return 0
+    return load.forecast_pods(ahead)
 
 
 def _trusted(rules: ScalingRules, inputs: Inputs) -> tuple[float | None, Reason | None]:
@@ -94,32 +123,3 @@ def _at_quantile(forecast: Forecast, quantile: float) -> float | None:
         return exact
     above = [q for q in forecast.quantiles if q >= quantile]
     return forecast.quantiles[min(above)] if above else None
-
-
-def pods_for(rules: ScalingRules, demand: Demand, rps: float, utilization: float) -> int:
-    return pods_needed(
-        rps,
-        capacity_rps=rules.capacity_rps,
-        service_s=demand.service_s,
-        wait_target_s=rules.wait_target_s,
-        wait_percentile=rules.wait_percentile,
-        utilization=utilization,
-    )
-
-
-def forecast_pods(rules: ScalingRules, demand: Demand, rps: float) -> int:
-    """Pods for rps / rho: the margin is on the load, since the quantile is of the very peak
-    (docs/forecasting.md)."""
-    return pods_for(rules, demand, rps / rules.forecast_utilization, 1.0)
-
-
-def pods_within_slo(rules: ScalingRules, demand: Demand, need: Need) -> int:
-    """Pods without which the recent peak, or the requests in flight at this moment, would wait too
-    long."""
-    peak = demand.peak_rps
-    known = peak is not None and 0 <= peak < math.inf
-    pods = pods_for(rules, demand, max(need.rps, peak or 0.0) if known else need.rps, 1.0)
-    if demand.in_flight and demand.service_s:
-        slots = max(1, round(rules.capacity_rps * demand.service_s))
-        pods = max(pods, math.ceil(demand.in_flight / slots))
-    return pods

@@ -1,15 +1,33 @@
 """How many replicas there should be, and every step on the way to that count.
 
-Law: the observed demand sets the floor and a trusted forecast may raise or hold it, never lower
-it. Up at once, within the behaviour's limits; down only when data is present, nothing is starting
-and both were low for the whole stabilisation window. No data is no evidence of no traffic: it
-holds. A count of 0 that somebody else set means stop.
+Law: the observed demand sets the floor; a trusted forecast and a schedule may raise or hold it,
+never lower it. Up at once, within the behaviour's limits; down only when data is present, nothing
+is starting and all were low for the whole stabilisation window. No data is no evidence of no
+traffic: it never removes a pod. A count of 0 that somebody else set means stop; one that the
+policy itself came to ends with the next forecast, schedule or demand.
 """
 
-from tidegate_operator.decide.limits import Steps, limit_down, limit_up, recommend
+from dataclasses import replace
+
+from tidegate_operator.decide.bounds import Bounds, find_bounds
+from tidegate_operator.decide.limits import (
+    Steps,
+    keep_within,
+    limit_down,
+    limit_up,
+    recommend,
+)
+from tidegate_operator.decide.load import Load, find_load
 from tidegate_operator.decide.need import find_need, trouble_with
-from tidegate_operator.decide.past import forget, look_back, remember
+from tidegate_operator.decide.past import Past, forget, look_back, remember
 from tidegate_operator.decide.sayings import say_decision, say_hold, say_left_alone
+from tidegate_operator.decide.schedules import (
+    Calendar,
+    expected_rps,
+    read_calendar,
+    remember_before,
+)
+from tidegate_operator.decide.unknown import count_zero, is_idle, note_looks, raise_without
 from tidegate_operator.decide.words import (
     Inputs,
     Memory,
@@ -26,23 +44,64 @@ def decide_scaling(
     """Choose the replica count for the coming tick, and what to remember of it."""
     if mode is Mode.PAUSED:
         return say_left_alone(inputs, Reason.PAUSED, "the policy is paused"), forget(memory)
-    if inputs.current == 0:
+    if inputs.current == 0 and not memory.asleep:
         message = (
             "somebody set replicas to 0, which means stop: nothing is scaled until somebody sets"
             " it above 0"
         )
         return say_left_alone(inputs, Reason.TARGET_STOPPED, message), forget(memory)
+    memory = note_looks(inputs, memory)
+    inputs = replace(inputs, demand=count_zero(inputs, memory))
     past = look_back(rules, inputs, memory)
+    calendar = read_calendar(rules.schedules, inputs.now, inputs.lead_s)
+    bounds = find_bounds(rules, calendar)
     reason, trouble = trouble_with(inputs.demand)
-    if reason is not None:
-        held = say_hold(rules, inputs, reason, trouble)
-        return held, remember(memory, inputs, past, inputs.current)
-    need = find_need(rules, inputs)
+    load, unknown = (None, "") if reason is not None else find_load(rules, inputs.demand)
+    if load is None:
+        reason, trouble = reason or Reason.CAPACITY_UNKNOWN, trouble or unknown
+        decision = _without(rules, inputs, memory, past, bounds, (reason, trouble))
+        recommendation = inputs.current
+    else:
+        before = remember_before(memory.before_events, calendar, load.rps)
+        memory = replace(memory, before_events=before)
+        decision, recommendation = _with(rules, inputs, memory, past, bounds, load, calendar)
+    memory = remember(memory, inputs, past, recommendation)
+    return decision, replace(memory, asleep=mode is Mode.ENFORCE and decision.replicas == 0)
+
+
+def _with(
+    rules: ScalingRules,
+    inputs: Inputs,
+    memory: Memory,
+    past: Past,
+    bounds: Bounds,
+    load: Load,
+    calendar: Calendar,
+) -> tuple[ScalingDecision, int]:
+    """The decision, and the count that was called for before limits on steps."""
+    need = find_need(rules, inputs, load, expected_rps(memory.before_events, calendar))
     steps = Steps(need.reactive)
-    recommendation = recommend(rules, inputs, need, steps)
+    recommendation = recommend(rules, inputs, need, bounds, steps)
     if recommendation > inputs.current:
-        limit_up(rules, inputs, past, steps)
+        limit_up(rules, inputs, past, bounds, steps)
     elif recommendation < inputs.current:
-        limit_down(rules, inputs, past, need, steps)
-    decision = say_decision(rules, inputs, need, steps)
-    return decision, remember(memory, inputs, past, recommendation)
+        idle = is_idle(rules, inputs, memory)
+        limit_down(rules, inputs, past, need, bounds, steps, idle=idle)
+    return say_decision(rules, inputs, need, bounds, steps), recommendation
+
+
+def _without(
+    rules: ScalingRules,
+    inputs: Inputs,
+    memory: Memory,
+    past: Past,
+    bounds: Bounds,
+    trouble: tuple[Reason, str],
+) -> ScalingDecision:
+    """Nothing to decide on: as ``onLost`` says, and within the limits."""
+    steps = Steps(inputs.current)
+    reason, words = raise_without(rules, inputs, memory, steps, trouble)
+    keep_within(bounds, steps)
+    if steps.target > inputs.current:
+        limit_up(rules, inputs, past, bounds, steps)
+    return say_hold(inputs, bounds, steps, reason, words)

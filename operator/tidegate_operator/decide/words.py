@@ -20,6 +20,7 @@ from tidegate_operator.decide.rungs import (
     Trigger,
     TriggerMemory,
 )
+from tidegate_operator.decide.schedules import Schedule
 
 
 class Mode(StrEnum):
@@ -51,6 +52,14 @@ class Reason(StrEnum):
     DEMAND_HIGH = "DemandAboveCapacity"
     FORECAST_HIGH = "ForecastAboveCapacity"
     DEMAND_LOW = "CapacityAboveDemand"
+    SCHEDULE = "Schedule"
+    """A schedule asks for more, by its minimum or by the load that it expects."""
+    FALLBACK = "FallbackReplicas"
+    """Demand has been lost for long and ``metrics.onLost`` is Fallback."""
+    IDLE = "Idle"
+    """Nothing came for ``scaleToZero.after``."""
+    ASLEEP = "Asleep"
+    """Scaled to zero by the policy itself."""
     BELOW_MINIMUM = "BelowMinimum"
     ABOVE_MAXIMUM = "AboveMaximum"
     TARGET_STOPPED = "ScaledToZero"
@@ -73,12 +82,19 @@ class Reason(StrEnum):
     STABILIZATION = "ScaleDownStabilization"
     FORECAST_HOLDS = "ForecastHolds"
     """Demand is low but the forecast is not: the forecast may raise or hold, never lower."""
+    SCHEDULE_HOLDS = "ScheduleHolds"
+    SCHEDULE_MIN = "ScheduleMinReplicas"
+    SCHEDULE_MAX = "ScheduleMaxReplicas"
+    NOT_IDLE = "NotIdleForLong"
+    """Nothing is needed, but not yet for ``scaleToZero.after``."""
     PODS_STARTING = "PodsStarting"
     WOULD_MISS_SLO = "OneLessWouldMissSLO"
     # data
     DATA_ABSENT = "MetricsAbsent"
     DATA_STALE = "MetricsStale"
     DATA_ERROR = "MetricsError"
+    CAPACITY_UNKNOWN = "CapacityUnknown"
+    """What one replica carries can't be told yet."""
     # forecast
     FORECAST_GOOD = "ForecastReliable"
     FORECAST_DISABLED = "ForecastDisabled"
@@ -130,6 +146,25 @@ class Reason(StrEnum):
     READY = "Ready"
 
 
+class Signal(StrEnum):
+    """What demand is measured in; each is told as requests per second."""
+
+    AUTO = "Auto"
+    REQUESTS = "RequestsPerSecond"
+    TOKENS = "TokensPerSecond"
+    CONCURRENCY = "Concurrency"
+
+
+class OnLost(StrEnum):
+    """What to do without demand; nothing of it ever removes a pod."""
+
+    HOLD = "Hold"
+    REACTIVE_ONLY = "ReactiveOnly"
+    """What can still be seen of demand may add pods."""
+    FALLBACK = "Fallback"
+    """At least ``fallback_replicas``, once demand has been lost for ``max_age_s``."""
+
+
 class Phase(StrEnum):
     """The worst rung that anything of the policy stands on."""
 
@@ -148,14 +183,28 @@ class ScalingRules:
 
     min_replicas: int = 1
     max_replicas: int = 10
-    capacity_rps: float = 1.0
-    """Requests per second that one replica carries within its SLO."""
+    signal: Signal = Signal.AUTO
+    capacity_rps: float | None = 1.0
+    """Requests per second that one replica carries within its SLO; ``None``: see the next two."""
+    capacity_tokens_per_s: float | None = None
+    """Input and output tokens per second that one replica carries; ``None``: not said so."""
+    capacity_in_flight: float | None = None
+    """Requests at once that one replica carries; ``None``: not said so."""
+    schedules: tuple[Schedule, ...] = ()
+    idle_before_zero_s: float | None = None
+    """``scaling.scaleToZero.after``; ``None``: never scaled to zero."""
+    on_lost: OnLost = OnLost.HOLD
+    fallback_replicas: int = 0
     wait_target_s: float = 3.0
     """Most time a request may wait for a slot: ``spec.slo.ttft.target``."""
     wait_percentile: float = 0.90
     """Share of requests that must not wait longer."""
     reactive_utilization: float = 0.8
-    """Share of capacity that observed demand may fill (docs/forecasting.md)."""
+    """Share of capacity that observed demand may fill beside a trusted forecast
+    (docs/forecasting.md)."""
+    reactive_alone_utilization: float = 0.7
+    """The same where no forecast is trusted: then this margin alone stands between a rise and the
+    pods for it (docs/forecasting.md)."""
     forecast_utilization: float = 0.95
     """Share of capacity that a forecast quantile may fill (rho = .95)."""
     quantile: float = 0.95
@@ -214,9 +263,16 @@ class Demand:
     peak_rps: float | None = None
     """Highest ``rps`` of the last few minutes' ticks; ``None`` where unknown."""
     age_s: float = 0.0
+    reporting: int = 0
+    """Sidecars that answered the last look."""
     in_flight: int | None = None
+    mean_in_flight: float | None = None
+    """Over the last minute's looks; ``None`` where unknown."""
     service_s: float | None = None
     """Mean time that a request occupies a slot; ``None`` before the first ended request."""
+    tokens_per_request: float | None = None
+    """Input and output, mean of the requests that ended lately; ``None`` where no usage is
+    known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +309,9 @@ class Inputs:
     """Pods that exist and are not Ready yet."""
     demand: Demand
     forecast: Forecast | None = None
+    lead_s: float = 0.0
+    """How long a pod that is created now takes to be of use: p90 of the cold starts, and a
+    margin."""
     counts: Mapping[str, ModelCounts] = field(default_factory=dict)
     """By model."""
     budgets: tuple[BudgetUse, ...] = ()
@@ -283,6 +342,8 @@ class ScalingDecision:
     """Pods that observed demand alone calls for; ``None`` where demand is unknown."""
     forecast: int | None
     """Pods that the forecast calls for; ``None`` where it is not used."""
+    scheduled: int | None = None
+    """Pods that a schedule calls for; ``None`` where none is on or near."""
     clamps: tuple[Clamp, ...] = ()
 
 
@@ -360,6 +421,16 @@ class Memory:
     a failed write)."""
     scale_ups: tuple[tuple[float, int], ...] = ()
     """(time, pods added) within the scale-up period, as seen on the target."""
+    lost_since: float | None = None
+    """Since when demand has been unknown; ``None``: it is known."""
+    absent_looks: int = 0
+    """Looks in a row that found sidecars alive, nothing in flight and no demand series."""
+    idle_since: float | None = None
+    """Since when nothing has come and nothing is in flight; ``None``: something is."""
+    asleep: bool = False
+    """The policy itself scaled to zero: a count of 0 is nobody's stop."""
+    before_events: Mapping[str, float] = field(default_factory=dict)
+    """Schedule -> requests per second from before it."""
     counts: tuple[tuple[float, Mapping[str, ModelCounts]], ...] = ()
     """(time, cumulative counts) within the triggers' window."""
     triggers: Mapping[str, TriggerMemory] = field(default_factory=dict)

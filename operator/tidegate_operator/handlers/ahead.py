@@ -49,6 +49,19 @@ def horizon_s(spec: PolicySpec, cold_starts: Sequence[float]) -> float:
     return min(HORIZON_MAX_S, percentile(cold_starts, 0.9) + MARGIN_S)
 
 
+def without_windows(
+    start_minute: int, counts: Sequence[int | None], windows: Sequence[tuple[float, float]]
+) -> list[int | None]:
+    """The counts with those of ``windows`` (unix seconds) missing, which nothing is learned
+    from."""
+    known = list(counts)
+    for start, end in windows:
+        first = max(0, math.floor(start / 60) - start_minute)
+        last = max(first, min(len(known), math.ceil(end / 60) - start_minute))
+        known[first:last] = [None] * (last - first)
+    return known
+
+
 class Ahead:
     """Asks for one policy, in the background."""
 
@@ -91,7 +104,8 @@ class Ahead:
             self.newest = _unanswered(now, rules, Reason.TRAINING, "the first forecast is awaited")
         kept = counts[-max(1, int(spec.forecast.history_s / 60)) :]
         first = start_minute + len(counts) - len(kept)
-        self._asking = asyncio.create_task(self._ask(first, kept, now, rules))
+        known = without_windows(first, kept, spec.forecast.exclude)
+        self._asking = asyncio.create_task(self._ask(first, known, now, rules))
 
     async def settled(self) -> None:
         """Wait for what was asked; for tests and the end."""

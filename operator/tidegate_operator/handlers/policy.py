@@ -30,7 +30,7 @@ from tidegate_operator.decide.words import (
     Demand,
     Inputs,
 )
-from tidegate_operator.handlers.ahead import Ahead, Forecasts
+from tidegate_operator.handlers.ahead import Ahead, Forecasts, horizon_s
 from tidegate_operator.handlers.hands import (
     Wrote,
     look_at_hands,
@@ -222,6 +222,8 @@ class PolicyLoop:
             wrote = await self._set_replicas(spec, mind, decision, look.scale, now)
             scale_error, scaled = wrote.error, wrote.done
             memory = replace(memory, hands=wrote.hands)
+        if hold is not None or not scaled:
+            memory = replace(memory, asleep=mind.memory.asleep)
         if not scaled:
             memory = forget_scaling(memory, mind.memory)
         mind.memory = memory
@@ -266,6 +268,7 @@ class PolicyLoop:
             starting=look.starting,
             demand=demand if self._saw_whole else unproven(demand),
             forecast=mind.ahead.newest,
+            lead_s=horizon_s(spec, mind.cold_starts.samples),
             counts=mind.ledger.counts(),
             budgets=tuple(mind.ledger.budget_uses(spec.rules.budgets, now)),
         )

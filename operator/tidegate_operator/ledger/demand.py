@@ -35,6 +35,8 @@ class _Process:
     arrived: int
     ended: int
     duration_s: float
+    tokens: int | None = 0
+    """``None``: restored from a checkpoint that did not have them."""
     in_flight: int = 0
     rps: float = 0.0
 
@@ -82,7 +84,11 @@ class DemandHistory:
         self._service_s: float | None = None
         self._growths: deque[_Growth] = deque()
         self._rates: deque[tuple[float, float]] = deque()
-        self._services: deque[tuple[float, int, float]] = deque()
+        self._services: deque[tuple[float, int, float, int]] = deque()
+        """(time, requests ended, their seconds, their tokens) of each look at a pod."""
+        self._tokens_per_request: float | None = None
+        self._flying: deque[tuple[float, int]] = deque()
+        """(time, requests in flight) of each look."""
         if state:
             self._restore(state)
 
@@ -118,17 +124,15 @@ class DemandHistory:
         known."""
         ended = sum(series.ended for series in stats.series)
         duration_s = sum(series.duration_s for series in stats.series)
+        tokens = sum(series.tokens_in + series.tokens_out for series in stats.series)
         process = self._processes.get((uid, stats.boot))
         if process is None:
             since = self._unseen_since(uid)
             process = _Process(seen_at=now, arrived=0, ended=0, duration_s=0.0)
             self._processes[uid, stats.boot] = process
             if since is None:
-                process.arrived, process.ended, process.duration_s = (
-                    stats.arrived,
-                    ended,
-                    duration_s,
-                )
+                process.arrived, process.tokens = stats.arrived, tokens
+                process.ended, process.duration_s = ended, duration_s
         elif stats.arrived < process.arrived or ended < process.ended:
             return None  # an older look that came late
         else:
@@ -137,10 +141,18 @@ class DemandHistory:
         if since is not None:
             growth = _Growth(start=since, end=now, arrived=stats.arrived - process.arrived)
             self._spread(growth)
-            self._services.append((now, ended - process.ended, duration_s - process.duration_s))
+            self._services.append(
+                (
+                    now,
+                    ended - process.ended,
+                    duration_s - process.duration_s,
+                    0 if process.tokens is None else max(0, tokens - process.tokens),
+                )
+            )
             if now > since:
                 process.rps = growth.arrived / (now - since)
-        process.arrived, process.ended, process.duration_s = stats.arrived, ended, duration_s
+        process.arrived, process.tokens = stats.arrived, tokens
+        process.ended, process.duration_s = ended, duration_s
         process.seen_at, process.in_flight = now, max(0, stats.in_flight)
         self._boots[uid] = stats.boot
         self._unread.discard(uid)
@@ -200,7 +212,10 @@ class DemandHistory:
         if self._covered_from is not None and now > self._covered_from:
             self._rps = self._rate(now, self._covered_from)
             self._rates.append((now, self._rps))
-        self._service_s = self._mean_service_s(now)
+        self._take_means(now)
+        self._flying.append((now, self._in_flight(now)))
+        while self._flying[0][0] <= now - RATE_WINDOW_S:
+            self._flying.popleft()
 
     def _rate(self, now: float, covered_from: float) -> float:
         """Requests per second over the last minute, or over as much of it as was seen."""
@@ -219,15 +234,21 @@ class DemandHistory:
         boot = self._boots.get(uid)
         return None if boot is None else self._processes.get((uid, boot))
 
-    def _mean_service_s(self, now: float) -> float | None:
-        """Of the requests that ended lately; the last known where none did."""
+    def _take_means(self, now: float) -> None:
+        """Of the requests that ended lately; the last known ones where none did."""
         while self._services and self._services[0][0] <= now - PEAK_WINDOW_S:
             self._services.popleft()
         ended = sum(service[1] for service in self._services)
         duration_s = sum(service[2] for service in self._services)
-        if ended <= 0 or not 0 < duration_s < math.inf:
-            return self._service_s
-        return duration_s / ended
+        tokens = sum(service[3] for service in self._services)
+        if ended > 0 and 0 < duration_s < math.inf:
+            self._service_s = duration_s / ended
+        if ended > 0 and tokens > 0:
+            self._tokens_per_request = tokens / ended
+
+    def _in_flight(self, now: float) -> int:
+        seen = [p for uid in self._answered if (p := self._last_of(uid)) is not None]
+        return sum(process.in_flight for process in seen + self._silent(now))
 
     def _forget(self, now: float) -> None:
         while self._rates and self._rates[0][0] <= now - PEAK_WINDOW_S:
@@ -247,18 +268,23 @@ class DemandHistory:
         age_s = 0.0 if self._answered_at is None else max(0.0, now - self._answered_at)
         if not self._answered:
             return Demand(state=DataState.ERROR, age_s=age_s)
+        reporting, in_flight = len(self._answered), self._in_flight(now)
         if self._rps is None or self._covered_from is None:
-            return Demand(state=DataState.ABSENT, age_s=age_s)
+            return Demand(
+                state=DataState.ABSENT, age_s=age_s, reporting=reporting, in_flight=in_flight
+            )
         stale = age_s > max_age_s or self._mostly_silent()
-        seen = [p for uid in self._answered if (p := self._last_of(uid)) is not None]
-        flying = seen + self._silent(now)
+        flying = [count for _, count in self._flying]
         return Demand(
             state=DataState.STALE if stale else DataState.PRESENT,
             rps=self._rps,
             peak_rps=max((rps for _, rps in self._rates), default=self._rps),
             age_s=age_s,
-            in_flight=sum(process.in_flight for process in flying),
+            reporting=reporting,
+            in_flight=in_flight,
+            mean_in_flight=sum(flying) / len(flying) if flying else None,
             service_s=self._service_s,
+            tokens_per_request=self._tokens_per_request,
         )
 
     def _mostly_silent(self) -> bool:
@@ -290,9 +316,20 @@ class DemandHistory:
             "open": self._counts[len(counts) :],
             "recorded_at": self._recorded_at,
             "service_s": self._service_s,
+            "tokens_per_request": self._tokens_per_request,
             "unread": sorted(self._unread),
             "looks": [
-                [uid, boot, p.seen_at, p.arrived, p.ended, p.duration_s, p.in_flight, p.rps]
+                [
+                    uid,
+                    boot,
+                    p.seen_at,
+                    p.arrived,
+                    p.ended,
+                    p.duration_s,
+                    p.in_flight,
+                    p.rps,
+                    p.tokens,
+                ]
                 for (uid, boot), p in self._processes.items()
             ],
             "boots": self._boots,
@@ -308,9 +345,10 @@ class DemandHistory:
             self._counts = [None if n is None else max(0, int(n)) for n in counts]
             self._recorded_at = state.get("recorded_at")
             self._service_s = state.get("service_s")
+            self._tokens_per_request = state.get("tokens_per_request")
             self._unread = set(state.get("unread", ()))
             self._boots = dict(state.get("boots", {}))
-            for uid, boot, seen_at, arrived, ended, duration_s, in_flight, rps in state.get(
+            for uid, boot, seen_at, arrived, ended, duration_s, in_flight, rps, *more in state.get(
                 "looks", ()
             ):
                 self._processes[uid, boot] = _Process(
@@ -320,6 +358,7 @@ class DemandHistory:
                     duration_s=float(duration_s),
                     in_flight=int(in_flight),
                     rps=float(rps),
+                    tokens=int(more[0]) if more and more[0] is not None else None,
                 )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidStateError(f"demand state can't be read: {error!r}") from error
