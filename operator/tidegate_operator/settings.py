@@ -51,6 +51,14 @@ class Settings:
     does, such as the chart, and the hub only fills in its CA."""
     page_port: int = 14131
     """Plain HTTP: status page, health, metrics."""
+    keda_port: int = 14132
+    """gRPC for KEDA, which asks for the counts of policies with ``actuator: KEDA``; 0: none."""
+    keda_tls: bool = False
+    """Whether KEDA is served by TLS, with the hub's own certificate."""
+    external_metrics: bool = False
+    """Whether HPAs may ask for the counts of policies with ``actuator: ExternalMetric``: a cluster
+    has one server of external metrics, which may be somebody else."""
+    external_metrics_port: int = 14133
     sidecar_image: str = "tidegate-sidecar:0.1.0"
     sidecar_cpu_request: str = "50m"
     """Of every injected sidecar whose pod says nothing else by annotation, as the next three; a
@@ -76,6 +84,12 @@ class Settings:
         if problem := resources_problem(settings.sidecar_resources, names):
             raise InvalidSettingError(problem)
         return settings
+
+    @property
+    def count_max_age_s(self) -> float:
+        """Oldest decision whose count is handed to autoscalers. A status in which only the time of
+        the decision is new is written each ``status_s``; four ticks more let one fail."""
+        return self.status_s + 4 * self.tick_s
 
     @property
     def sidecar_resources(self) -> Resources:

@@ -60,6 +60,9 @@ TARGET_KEY = "target"
 CONTAINER = "tidegate"
 OFF = "off"
 """What a listener's address may say."""
+METRIC_DESIRED = "tidegate-desired-replicas"
+"""What KEDA and HPAs ask the hub for: the replicas that a policy wants."""
+
 PORT_INBOUND = 14100
 PORT_OUTBOUND = 14110
 PORT_ADMIN = 14120

@@ -224,7 +224,9 @@ async def test_without_an_api_server_the_hub_is_alive_and_says_what_it_waits_for
             assert await hub.stop() == 0
 
 
-@pytest.mark.parametrize("variable", ["TIDEGATE_HUB_PORT", "TIDEGATE_PAGE_PORT"])
+@pytest.mark.parametrize(
+    "variable", ["TIDEGATE_HUB_PORT", "TIDEGATE_PAGE_PORT", "TIDEGATE_KEDA_PORT"]
+)
 async def test_a_taken_port_ends_the_hub_with_a_line_that_says_so(
     variable: str, tmp_path: Path
 ) -> None:
@@ -235,10 +237,11 @@ async def test_a_taken_port_ends_the_hub_with_a_line_that_says_so(
             assert "in use" in hub.lines[-1]["message"]
 
 
-def test_the_hub_loads_no_kopf_and_no_numerics() -> None:
+def test_the_hub_loads_no_kopf_no_numerics_and_no_grpc_until_its_door_opens() -> None:
+    heavy = ("kopf", "numpy", "sklearn", "scipy", "grpc", "google.protobuf")
     code = (
         "import sys, json, tidegate_operator.hub.main; "
-        "print(json.dumps([m for m in ('kopf', 'numpy', 'sklearn', 'scipy') if m in sys.modules]))"
+        f"print(json.dumps([m for m in {heavy} if m in sys.modules]))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert json.loads(out.stdout) == []

@@ -35,7 +35,7 @@ class HubProcess:
     """``tidegate-operator hub`` on free ports."""
 
     def __init__(self, kubeconfig: Path, **env: str) -> None:
-        self.port, self.page_port = free_port(), free_port()
+        self.port, self.page_port, self.keda_port = free_port(), free_port(), free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.page = f"http://127.0.0.1:{self.page_port}"
         self._env = {
@@ -44,6 +44,7 @@ class HubProcess:
             "TIDEGATE_HOST": "127.0.0.1",
             "TIDEGATE_HUB_PORT": str(self.port),
             "TIDEGATE_PAGE_PORT": str(self.page_port),
+            "TIDEGATE_KEDA_PORT": str(self.keda_port),
             "TIDEGATE_HUB_URL": self.url,
             "TIDEGATE_WEBHOOK_URL": self.url,
             **env,

@@ -20,26 +20,35 @@ class SelfMade:
 
     ca_pem: str
     server: ssl.SSLContext
+    file: Path
+    """The server's certificate and key."""
 
 
-def make(folder: Path, *names: str, ends_in: dt.timedelta = HOUR) -> SelfMade:
+def make(
+    folder: Path, *names: str, ends_in: dt.timedelta = HOUR, common_name: str = "hub"
+) -> SelfMade:
     """``names`` are whom the server's certificate is for (none: 127.0.0.1); it ends in
-    ``ends_in``, perhaps ago.
+    ``ends_in``, perhaps ago. It is kept in ``folder`` by its ``common_name``.
     """
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name = _name("test CA")
     ca = (
         _builder(ca_name, ca_name, ca_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), False)
         .sign(ca_key, hashes.SHA256())
     )
     alternatives = [_alternative(name) for name in names or ("127.0.0.1",)]
     leaf = (
-        _builder(_name("hub"), ca_name, key, ends_in)
+        _builder(_name(common_name), ca_name, key, ends_in)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        # As all real ones have it: two authorities of one name are told apart by their keys.
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), False
+        )
         .sign(ca_key, hashes.SHA256())
     )
-    file = folder / "server.pem"
+    file = folder / f"{common_name}.pem"
     file.write_bytes(
         leaf.public_bytes(serialization.Encoding.PEM)
         + key.private_bytes(
@@ -50,7 +59,7 @@ def make(folder: Path, *names: str, ends_in: dt.timedelta = HOUR) -> SelfMade:
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
-    return SelfMade(ca.public_bytes(serialization.Encoding.PEM).decode(), context)
+    return SelfMade(ca.public_bytes(serialization.Encoding.PEM).decode(), context, file)
 
 
 def _name(text: str) -> x509.Name:

@@ -6,7 +6,11 @@ import pytest
 
 from fake_cluster import FakeApi
 from tidegate_operator.cluster.client import ApiError, Object
-from tidegate_operator.hub.registration import ensure_webhooks, webhook_configuration
+from tidegate_operator.hub.registration import (
+    ensure_api_service,
+    ensure_webhooks,
+    webhook_configuration,
+)
 from tidegate_operator.settings import Settings
 
 LIST = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -92,3 +96,44 @@ async def test_without_a_keeper_the_hub_makes_and_mends_the_whole() -> None:
 def test_an_entry_s_name_is_its_own() -> None:
     names = [entry["name"] for entry in webhook_configuration(OWN, "")["webhooks"]]
     assert len(names) == len(set(names))
+
+
+API_SERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
+
+
+def api_service(namespace: str = "tidegate-system", name: str = "tidegate-hub") -> Object:
+    return {
+        "metadata": {"name": "v1beta1.external.metrics.k8s.io", "resourceVersion": "7"},
+        "spec": {
+            "service": {"namespace": namespace, "name": name, "port": 14133},
+            "group": "external.metrics.k8s.io",
+            "groupPriorityMinimum": 100,
+        },
+    }
+
+
+async def test_an_api_service_gets_the_ca_and_nothing_else() -> None:
+    api = FakeApi()
+    api.put(API_SERVICE, api_service())
+    await ensure_api_service(api, OWN, "new")
+    stored = copy.deepcopy(api.objects[API_SERVICE]["spec"])
+    assert stored.pop("caBundle") == "bmV3"
+    assert stored == api_service()["spec"]
+    api.writes.clear()
+    await ensure_api_service(api, OWN, "new")
+    assert api.writes == []
+
+
+async def test_an_api_service_of_somebody_else_is_left_alone_and_named() -> None:
+    api = FakeApi()
+    api.put(API_SERVICE, api_service("keda", "keda-operator-metrics-apiserver"))
+    with pytest.raises(ApiError, match="was: keda/keda-operator-metrics-apiserver; a cluster has"):
+        await ensure_api_service(api, OWN, "new")
+    assert api.writes == []
+
+
+async def test_an_api_service_that_is_missing_is_not_made() -> None:
+    api = FakeApi()
+    with pytest.raises(ApiError, match=r"install it with the chart \(externalMetrics.enabled\)"):
+        await ensure_api_service(api, OWN, "new")
+    assert api.writes == []

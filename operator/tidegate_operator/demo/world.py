@@ -182,6 +182,7 @@ class World:
             "TIDEGATE_HUB_URL": url,
             "TIDEGATE_WEBHOOK_URL": url + PATH_MUTATE,
             "TIDEGATE_PAGE_PORT": str(self.page_port),
+            "TIDEGATE_KEDA_PORT": "0",
             "TIDEGATE_OPERATOR_PORT": str(self._operator_port),
             # One process, nobody to take over: a restart need not wait for an old Lease to end.
             "TIDEGATE_LEADER_ELECTION": "false",

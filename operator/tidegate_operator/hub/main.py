@@ -19,6 +19,7 @@ from tidegate_operator import logs
 from tidegate_operator.cluster.client import ApiError, describe
 from tidegate_operator.cluster.lists import Kube
 from tidegate_operator.cluster.mirror import Mirror
+from tidegate_operator.hub.autoscalers import AutoscalerDoors
 from tidegate_operator.hub.board import Board
 from tidegate_operator.hub.certs import Bundle, load_into
 from tidegate_operator.hub.config import ConfigIndex, Gatekeeper, SidecarDoor
@@ -67,6 +68,7 @@ class Hub:
         self.policies, self.configs, self.histories = self._mirrors()
         keeper = Gatekeeper(kube, clock)
         self._door = SidecarDoor(self._index, keeper, self.configs.synced, clock, self._measures)
+        self._autoscalers = AutoscalerDoors(kube, settings, clock, self.policies, self._serve)
         self._webhook = Webhook(
             self._sidecar, settings.namespace, self._measures, lambda: self._server_minor
         )
@@ -109,6 +111,7 @@ class Hub:
                 for task in tasks:
                     task.cancel()
         finally:
+            await self._autoscalers.close(LEAVE_S)
             for runner in reversed(self._runners):
                 await runner.cleanup()
             await self._kube.close()
@@ -145,12 +148,14 @@ class Hub:
             # Trusted first, served second: nobody meets a certificate that they can't check.
             await ensure_webhooks(self._kube, self._settings, bundle.ca_pem)
         self._use(bundle)
+        await self._autoscalers.open(bundle)
         if not self._open:
             self._server_minor = read_minor(await self._kube.get("/version"))
             await self._serve(self._tls_app(), self._settings.hub_port, self._context)
             self._open = True
             # Announced when it answers, so that no review meets a closed door.
             await ensure_webhooks(self._kube, self._settings, bundle.ca_pem)
+        await self._autoscalers.ensure(bundle)
 
     def _use(self, bundle: Bundle) -> None:
         if self._bundle is not None and bundle.to_data() == self._bundle.to_data():

@@ -19,12 +19,14 @@ from tidegate_wire.names import GROUP, INJECT, PATH_MUTATE
 
 SECRET = "tidegate-hub-tls"
 CONFIGURATION = "tidegate"
+API_SERVICE = "v1beta1.external.metrics.k8s.io"
 NAMESPACE_SUFFIX = "/namespace"
 """Added to the webhook's path where the namespace's label asks, which the review does not tell."""
 TIMEOUT_S = 5
 ATTEMPTS = 5
 
 _CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+_API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 _SYSTEM = ["kube-system", "kube-public", "kube-node-lease"]
 _NAME_LABEL = "kubernetes.io/metadata.name"
 
@@ -123,6 +125,33 @@ def _trusting(found: Object | None, ca_pem: str) -> Object | None:
         for entry in found.get("webhooks") or []
     ]
     return None if entries == (found.get("webhooks") or []) else {**found, "webhooks": entries}
+
+
+async def ensure_api_service(kube: Api, settings: Settings, ca_pem: str) -> None:
+    """Our CA in the APIService of external metrics, as in the webhooks; ``ApiError`` where it is
+    missing, or is not ours: a cluster has one server of external metrics, often KEDA."""
+    ca = base64.b64encode(ca_pem.encode()).decode()
+
+    def wanted(found: Object | None) -> Object | None:
+        if found is None:
+            missing = (
+                f"APIService {API_SERVICE} does not exist, so no HPA can ask for replicas:"
+                " install it with the chart (externalMetrics.enabled)"
+            )
+            raise ApiError(404, "NotFound", missing)
+        spec = found.get("spec") or {}
+        service = spec.get("service") or {}
+        owner = f"{service.get('namespace')}/{service.get('name')}"
+        if owner != f"{settings.namespace}/{settings.hub_service}":
+            taken = (
+                f"APIService {API_SERVICE} must lead to {settings.namespace}/"
+                f"{settings.hub_service}, was: {owner}; a cluster has one server of external"
+                " metrics. With KEDA use spec.scaling.actuator: KEDA"
+            )
+            raise ApiError(409, "Conflict", taken)
+        return None if spec.get("caBundle") == ca else {**found, "spec": {**spec, "caBundle": ca}}
+
+    await _ensure(kube, _API_SERVICES, API_SERVICE, wanted)
 
 
 async def _ensure(
