@@ -106,6 +106,8 @@ def find(manifests: list[Object], kind: str, name: str) -> Object:
 
 CA = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 EVERYTHING: Object = {
+    "keda": {"enabled": True, "tls": True},
+    "externalMetrics": {"enabled": True},
     "image": {"repository": "registry.example.com/a/op", "digest": "sha256:" + "a" * 64},
     "imagePullSecrets": [{"name": "registry"}],
     "sidecar": {
@@ -152,6 +154,7 @@ EVERYTHING: Object = {
         "readers": [
             {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
         ],
+        "keda": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "scale"}}}],
     },
     "rbac": {"aggregate": True},
 }
