@@ -200,6 +200,44 @@ BAD = (
         'Invalid value: "60": spec.metrics.maxAge in body should match',
     ),
     Bad(
+        "its demand comes from nowhere",
+        lambda s: s.update(metrics={"source": "Guesses"}),
+        "spec.metrics.source",
+        'Unsupported value: "Guesses": supported values: "Sidecar", "Prometheus"',
+    ),
+    Bad(
+        "its demand comes from a Prometheus that is not named",
+        lambda s: s.update(metrics={"source": "Prometheus"}),
+        "spec.metrics.prometheus",
+        "is required with source Prometheus",
+    ),
+    Bad(
+        "its Prometheus has no URL",
+        lambda s: s.update(metrics={"source": "Prometheus", "prometheus": {"query": "sum(a)"}}),
+        "spec.metrics.prometheus.url",
+        "Required value",
+    ),
+    Bad(
+        "its Prometheus' URL has the API's path and a query",
+        lambda s: s.update(metrics={"prometheus": {"url": "http://p:9090/api/v1/query?query=a"}}),
+        "spec.metrics.prometheus.url",
+        'Invalid value: "http://p:9090/api/v1/query?query=a"',
+    ),
+    Bad(
+        "its query is empty",
+        lambda s: s.update(metrics={"prometheus": {"url": "http://p:9090", "query": ""}}),
+        "spec.metrics.prometheus.query",
+        "should be at least 1 chars long",
+    ),
+    Bad(
+        "the Secret for its Prometheus has no name",
+        lambda s: s.update(
+            metrics={"prometheus": {"url": "http://p:9090", "headersSecretRef": {}}}
+        ),
+        "spec.metrics.prometheus.headersSecretRef.name",
+        "Required value",
+    ),
+    Bad(
         "its fewest replicas are more than its most",
         _scaling(minReplicas=11),
         "spec.scaling.minReplicas",

@@ -22,6 +22,7 @@ from tidegate_operator.crd.spec_scaling import (
     read_forecast,
     read_scaling,
 )
+from tidegate_operator.crd.spec_source import PrometheusSpec, read_source
 from tidegate_operator.decide.rungs import (
     Budget,
     BudgetAction,
@@ -70,6 +71,8 @@ class PolicySpec:
     """Lower case; empty: requests have no tenant."""
     timeouts: Timeouts
     max_request_bytes: int
+    prometheus: PrometheusSpec | None = None
+    """``None``: demand comes from the sidecars."""
 
 
 def read_spec(manifest: Mapping[str, Any]) -> PolicySpec:
@@ -101,6 +104,7 @@ def read_spec(manifest: Mapping[str, Any]) -> PolicySpec:
         tenant_header=header,
         timeouts=_read_timeouts(gateway.below("timeouts")),
         max_request_bytes=gateway.size_bytes("maxRequestBytes", "10Mi"),
+        prometheus=read_source(spec.below("metrics")),
     )
 
 
