@@ -33,7 +33,8 @@ class PrometheusProcess:
     """Scrapes each target, by job, several times a second, and keeps exemplars."""
 
     def __init__(self, folder: Path, targets: Mapping[str, str]) -> None:
-        """``targets``: ``host:port`` by the job's name."""
+        """``targets``: ``host:port`` by the job's name. What ``folder / "data"`` holds already
+        is kept."""
         self._folder = folder
         self._targets = targets
         self._log = folder / "prometheus.log"
@@ -60,7 +61,8 @@ class PrometheusProcess:
                 stdout=log,
                 stderr=log,
             )
-        self._http = aiohttp.ClientSession(f"http://{address}")
+        self.url = f"http://{address}"
+        self._http = aiohttp.ClientSession(self.url)
         await self._ready()
         return self
 
