@@ -1,7 +1,7 @@
 """Entry point of ``tidegate``, and of ``kubectl tidegate``.
 
 Law: a command's modules are imported when it is called, so that ``--help`` is quick; what goes
-wrong in the user's world is one line and exit code 1.
+wrong in the user's world is one line and that fault's exit code.
 """
 
 import sys
@@ -22,13 +22,16 @@ except ModuleNotFoundError as missing:
 COMMANDS = {
     "status": "How policies stand: phase, model, demand, forecast, replicas, budgets.",
     "explain": "The last decisions: what was seen, forecast, wanted, and each limit that bound.",
+    "backtest": "What a policy would have done on your own history, beside HPA and others.",
     "demo": "The whole path on this machine: a real trace, no cluster needed.",
 }
 _MODULES = {
     "status": "tidegate_operator.cli.status",
     "explain": "tidegate_operator.cli.explain",
+    "backtest": "tidegate_operator.cli.backtest_command",
     "demo": "tidegate_operator.cli.demo_command",
 }
+_EXTRAS = {"demo": "demo", "backtest": "cli,operator"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from tidegate_operator.cli.screens import fault
 
         Console(stderr=True, soft_wrap=True).print(fault(str(error)))
-        sys.exit(1)
+        sys.exit(error.exit_code)
 
 
 def program(path: str) -> str:
@@ -72,7 +75,7 @@ def _load(name: str) -> Callable[..., None]:
     try:
         command: Callable[..., None] = getattr(import_module(_MODULES[name]), name)
     except ModuleNotFoundError as error:
-        extra = "demo" if name == "demo" else "cli"
+        extra = _EXTRAS.get(name, "cli")
         raise MissingPartError(
             f'tidegate {name} needs the package {error.name}: pip install "tidegate[{extra}]"'
         ) from error

@@ -5,7 +5,9 @@ Law: the text is one line for the person who typed the command, and says what to
 
 
 class UserError(Exception):
-    """Ends a command with its text on standard error and exit code 1."""
+    """Ends a command with its text on standard error and this exit code."""
+
+    exit_code = 1
 
 
 class ClusterError(UserError):
@@ -14,3 +16,9 @@ class ClusterError(UserError):
 
 class MissingPartError(UserError):
     """A command needs a package that is not installed."""
+
+
+class InputError(UserError):
+    """What was given can't be used; told apart from an answer that is no."""
+
+    exit_code = 2

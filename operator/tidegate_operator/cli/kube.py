@@ -17,10 +17,13 @@ from kubernetes import config as kube_config
 from kubernetes.client.exceptions import ApiException
 
 from tidegate_operator.cli.faults import ClusterError
+from tidegate_operator.cluster.history import NAME_PREFIX
 from tidegate_wire.names import GROUP, PLURAL, VERSION
 
 TIMEOUT_S = (5.0, 15.0)
 """To connect, and for an answer; in real seconds."""
+_RAW: dict[str, Any] = {"_preload_content": False, "_request_timeout": TIMEOUT_S}
+"""As the server wrote it, and not as the client's own classes."""
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 Object = dict[str, Any]
@@ -43,7 +46,10 @@ class Policies:
         # One try: a person waits, and the line that says why is worth more than a second attempt.
         configuration.retries = False
         self._host = configuration.host
-        self._api = kube_client.CustomObjectsApi(kube_client.ApiClient(configuration))
+        client = kube_client.ApiClient(configuration)
+        self._api = kube_client.CustomObjectsApi(client)
+        self._core = kube_client.CoreV1Api(client)
+        self._scalers = kube_client.AutoscalingV2Api(client)
 
     def list(self, namespace: str | None) -> list[Object]:
         """Policies of a namespace, or with ``None`` of all, sorted by namespace and name."""
@@ -70,11 +76,35 @@ class Policies:
         hint = f"there: {there}" if there else "there are none; -A looks in all namespaces"
         raise ClusterError(f"no policy {name} in namespace {namespace} ({hint})")
 
-    def _ask(self, ask: Callable[[], Any]) -> Object:
+    def history(self, namespace: str, policy: str) -> Object | None:
+        """The ConfigMap with a policy's checkpoint; ``None`` where there is none yet."""
+
+        def ask() -> Any:
+            name = f"{NAME_PREFIX}-{policy}"
+            answer = self._core.list_namespaced_config_map(
+                namespace, field_selector=f"metadata.name={name}", **_RAW
+            )
+            return json.loads(answer.data)
+
+        items: list[Object] = self._ask(ask, "configmaps").get("items") or []
+        return items[0] if items else None
+
+    def autoscalers(self, namespace: str) -> tuple[Object, ...]:
+        """HorizontalPodAutoscalers, sorted by name."""
+
+        def ask() -> Any:
+            answer = self._scalers.list_namespaced_horizontal_pod_autoscaler(namespace, **_RAW)
+            return json.loads(answer.data)
+
+        what = "horizontalpodautoscalers.autoscaling"
+        items: list[Object] = self._ask(ask, what).get("items") or []
+        return tuple(sorted(items, key=key_of))
+
+    def _ask(self, ask: Callable[[], Any], what: str = f"{PLURAL}.{GROUP}") -> Object:
         try:
             answer = ask()
         except ApiException as error:
-            raise ClusterError(_refusal(error, self._host)) from error
+            raise ClusterError(_refusal(error, self._host, what)) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise ClusterError(
                 f"cannot reach the cluster at {self._host}: {_why(error)}"
@@ -118,12 +148,12 @@ def _configure(access: Access) -> tuple[str, Any]:
     return str((chosen.get("context") or {}).get("namespace") or "default"), configuration
 
 
-def _refusal(error: ApiException, host: str) -> str:
+def _refusal(error: ApiException, host: str, what: str) -> str:
     message = _message(error)
     if error.status == 401:
         return f"{host} does not accept your credentials: log in again or try another --context"
     if error.status == 403:
-        return f"you may not read {PLURAL}.{GROUP} there: {message}"
+        return f"you may not read {what} there: {message}"
     if error.status == 404:
         return (
             f"LLMQualityPolicy is not installed in the cluster at {host}: "

@@ -1,0 +1,227 @@
+"""What a backtest takes for granted about pods and policy, and who says so.
+
+Law: an option wins over the policy, the policy over a default; each figure keeps where it came
+from, so that the reader can disagree with it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tidegate_operator.crd.spec import PolicySpec
+from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S, ForecastSpec
+from tidegate_operator.crd.status import percentile
+from tidegate_operator.decide.rungs import ModelRule
+from tidegate_operator.decide.words import Mode, Rules, ScalingRules
+from tidegate_operator.replay.plant import PlantRules
+
+DEFAULT_SLOTS = 8
+DEFAULT_SERVICE_S = 4.0
+DEFAULT_COLD_START_S = 180.0
+"""The closed loop that docs/forecasting.md was measured on."""
+DEFAULT_HPA_UTILIZATION = 0.7
+UNLIMITED_REPLICAS = 10_000
+"""Without a policy nothing but the load limits the pods."""
+MIN_COLD_STARTS = 3
+"""As the operator asks for before it believes them."""
+MARGIN_S = 120.0
+"""What a horizon has beyond the cold start."""
+
+REFIT_S = 6 * 3600.0
+"""At least so long a model is used here: hourly fits would be nearly all that a backtest computes,
+and hourly or daily made no difference in the closed loop of docs/forecasting.md."""
+
+
+class AssumptionError(ValueError):
+    """Options and policy that don't go together, in the user's spelling."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HpaTarget:
+    """What a HorizontalPodAutoscaler aims at; exactly one is set."""
+
+    utilization: float | None = None
+    """``averageUtilization`` as a share: busy slots of all slots."""
+    rps: float | None = None
+    """``averageValue``: requests per second and pod."""
+    source: str = "default"
+
+    def __str__(self) -> str:
+        if self.utilization is not None:
+            return f"{self.utilization:.0%}"
+        return f"{self.rps:g} requests/s a pod"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the command line says; ``None``: nothing."""
+
+    slots: int | None = None
+    service_s: float | None = None
+    cold_start_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What is known of the workload besides its requests; ``None`` and empty: nothing."""
+
+    token_service_s: float | None = None
+    """Mean time that a request holds a slot, worked out from the history's tokens."""
+    cold_starts: Sequence[float] = ()
+    """As the operator saw them, in seconds."""
+    hpa: HpaTarget | None = None
+    """What the user has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One assumption, for people."""
+
+    name: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumptions:
+    """All that the replay needs besides the history."""
+
+    plant: PlantRules
+    rules: Rules
+    forecast: ForecastSpec
+    horizon_s: float
+    refit_s: float
+    """Between two fits of the model."""
+    hpa: HpaTarget
+    told: tuple[Told, ...]
+
+
+def assume(asked: Asked, policy: PolicySpec | None, measured: Measured) -> Assumptions:
+    """Put options, policy and measurements together.
+
+    Raises:
+        AssumptionError: the policy does not scale, or the figures contradict each other.
+    """
+    if policy is not None and not policy.rules.scales:
+        raise AssumptionError("spec.scaling is required for a backtest, and the policy has none")
+    pod = _pod(asked, policy, measured)
+    cold_start_s, cold = _cold_start(asked, policy, measured.cold_starts)
+    rules = _rules(policy, pod.slots / pod.service_s)
+    scaling = rules.scaling
+    forecast = ForecastSpec() if policy is None else policy.forecast
+    horizon_s = forecast.horizon_s or min(HORIZON_MAX_S, cold_start_s + MARGIN_S)
+    refit_s = max(REFIT_S, forecast.retrain_every_s)
+    hpa = measured.hpa or HpaTarget(utilization=DEFAULT_HPA_UTILIZATION)
+    said = "default" if policy is None else "policy"
+    return Assumptions(
+        plant=PlantRules(
+            slots_per_pod=pod.slots,
+            service_s=pod.service_s,
+            by_tokens=asked.service_s is None,
+            cold_start_s=cold_start_s,
+            slo_wait_s=scaling.wait_target_s,
+            slo_percentile=scaling.wait_percentile,
+        ),
+        rules=rules,
+        forecast=forecast,
+        horizon_s=horizon_s,
+        refit_s=refit_s,
+        hpa=hpa,
+        told=(
+            *pod.told,
+            cold,
+            Told("forecast ahead", _span(horizon_s), "policy" if forecast.horizon_s else "Auto"),
+            Told("fitted anew every", _span(refit_s), f"live {_span(forecast.retrain_every_s)}"),
+            Told("replicas", _range(scaling), said),
+            Told("a request may wait", f"{scaling.wait_target_s:g} s", said),
+            Told("your HPA's target", str(hpa), hpa.source),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pod:
+    slots: int
+    service_s: float
+    told: tuple[Told, ...]
+
+
+def _pod(asked: Asked, policy: PolicySpec | None, measured: Measured) -> _Pod:
+    """Slots and service time: two of slots, service time and capacity give the third."""
+    capacity = None if policy is None else policy.rules.scaling.capacity_rps
+    slots, service_s = asked.slots, asked.service_s
+    by_slots = "default" if slots is None else "--slots"
+    by_service = "default" if service_s is None else "--service-time"
+    if service_s is None and measured.token_service_s is not None:
+        service_s, by_service = measured.token_service_s, "the history's tokens"
+    by_capacity = "capacityPerReplica"
+    if capacity is None or (slots is not None and service_s is not None):
+        slots, service_s = slots or DEFAULT_SLOTS, service_s or DEFAULT_SERVICE_S
+        by_capacity = "slots / service time"
+        if capacity is not None and not math.isclose(capacity, slots / service_s, rel_tol=0.01):
+            by_capacity += f"; capacityPerReplica says {capacity:g}"
+    elif service_s is not None:
+        slots, by_slots = _whole_slots(capacity, service_s), "capacity x service time"
+    else:
+        slots = slots or DEFAULT_SLOTS
+        service_s, by_service = slots / capacity, "slots / capacity"
+    return _Pod(
+        slots,
+        service_s,
+        (
+            Told("requests/s a pod", f"{slots / service_s:.3g}", by_capacity),
+            Told("slots a pod", str(slots), by_slots),
+            Told("a request holds one for", f"{service_s:.3g} s", by_service),
+        ),
+    )
+
+
+def _whole_slots(capacity: float, service_s: float) -> int:
+    slots = round(capacity * service_s)
+    if slots < 1:
+        raise AssumptionError(
+            f"--service-time must be at least {1 / capacity:g} s where a pod carries"
+            f" capacityPerReplica: {capacity:g} requests/s, was: {service_s:g} s"
+        )
+    return slots
+
+
+def _cold_start(
+    asked: Asked, policy: PolicySpec | None, measured: Sequence[float]
+) -> tuple[float, Told]:
+    name = "a pod starts within"
+    if asked.cold_start_s is not None:
+        return asked.cold_start_s, Told(name, _span(asked.cold_start_s), "--cold-start")
+    if len(measured) >= MIN_COLD_STARTS:
+        p90 = percentile(measured, 0.9)
+        return p90, Told(name, _span(p90), f"90 % of {len(measured)} measured starts")
+    if policy is not None and policy.forecast.horizon_s is not None:
+        before = max(0.0, policy.forecast.horizon_s - MARGIN_S)
+        return before, Told(name, _span(before), "forecast.horizon less 2 min")
+    return DEFAULT_COLD_START_S, Told(name, _span(DEFAULT_COLD_START_S), "default")
+
+
+def _rules(policy: PolicySpec | None, capacity_rps: float) -> Rules:
+    """The policy's, as if enforced: Shadow decides the same, and budgets have no place here."""
+    if policy is None:
+        scaling = ScalingRules(max_replicas=UNLIMITED_REPLICAS, capacity_rps=capacity_rps)
+        return Rules(mode=Mode.ENFORCE, models=(ModelRule(name="any"),), scaling=scaling)
+    return replace(
+        policy.rules,
+        mode=Mode.ENFORCE,
+        triggers=(),
+        budgets=(),
+        scaling=replace(policy.rules.scaling, capacity_rps=capacity_rps),
+    )
+
+
+def _range(scaling: ScalingRules) -> str:
+    if scaling.max_replicas == UNLIMITED_REPLICAS:
+        return f"{scaling.min_replicas} or more"
+    return f"{scaling.min_replicas} to {scaling.max_replicas}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:g} s"
+    return f"{seconds / 60:g} min" if seconds < 7200 else f"{seconds / 3600:g} h"

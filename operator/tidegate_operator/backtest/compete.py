@@ -1,0 +1,114 @@
+"""One backtest: forecasts rolled over the history, every controller replayed on it, the verdict.
+
+Law: pure but for the processes that the caller lends. Nothing of one replay reaches another, so
+the order in which they are played is nobody's business.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from tidegate_operator.backtest import field
+from tidegate_operator.backtest.assume import Assumptions
+from tidegate_operator.backtest.field import Entry, Kind, Outcome
+from tidegate_operator.backtest.history import History
+from tidegate_operator.backtest.load import Trust, describe, trust
+from tidegate_operator.backtest.verdict import Findings, Verdict, judge
+from tidegate_operator.replay.ahead import ForecastSource, no_forecast, rolled
+from tidegate_operator.replay.trace import MINUTE_S, Trace
+
+Job = tuple[Entry, Trace]
+Play = Callable[[Sequence[Job]], Iterable[Outcome]]
+"""Begins to replay all jobs and gives their outcomes in order: here, or in other processes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backtest:
+    """All that is shown."""
+
+    history: History
+    assumed: Assumptions
+    found: Findings
+    verdict: Verdict
+    forecasts: ForecastSource
+    learning: Mapping[Kind, Outcome]
+    """The two days before the judged ones, as they would have been; empty where there are none."""
+
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """In the order in which they are told."""
+        return [self.found.outcomes[kind] for kind in Kind if kind in self.found.outcomes]
+
+
+def backtest(
+    history: History,
+    assumed: Assumptions,
+    play: Play,
+    *,
+    allowed: float,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> Backtest:
+    """Let Tidegate and its rivals compete.
+
+    Args:
+        allowed: violations, as a share of the requests, that the best HPA is chosen for.
+        on_progress: told the share of the forecasts that is done.
+    """
+    judged, learned = history.judged, history.learning
+    single = [field.reactive(assumed), *field.rivals(judged, assumed)]
+    hpas, oracles = field.hpa_sweep(assumed), field.oracle_sweep(judged, assumed)
+    jobs = [(entry, judged) for entry in (*single, *hpas, *oracles)]
+    if learned is not None:
+        jobs += [(field.reactive(assumed), learned), (field.hpa(assumed), learned)]
+    playing = play(jobs)
+    forecasts = _forecasts(history, assumed, on_progress)
+    (ours,) = play([(field.ours(assumed, forecasts), judged)])
+    each = iter(playing)
+    alone = [*islice(each, len(single))]
+    swept = [*islice(each, len(hpas))]
+    foresaw = [*islice(each, len(oracles))]
+    chosen = (ours, *alone, field.best(swept, allowed), field.best(foresaw, allowed))
+    outcomes = {outcome.kind: outcome for outcome in chosen}
+    found = Findings(
+        assumed=assumed,
+        days=history.days,
+        load=describe(history.whole, judged, most_rps=_most_rps(assumed)),
+        trust=_trust(history, forecasts),
+        outcomes=outcomes,
+        sweep=swept,
+        allowed=allowed,
+    )
+    return Backtest(
+        history=history,
+        assumed=assumed,
+        found=found,
+        verdict=judge(found),
+        forecasts=forecasts,
+        learning={outcome.kind: outcome for outcome in each},
+    )
+
+
+def _most_rps(assumed: Assumptions) -> float:
+    return assumed.rules.scaling.max_replicas * assumed.plant.pod_rps
+
+
+def _forecasts(
+    history: History, assumed: Assumptions, on_progress: Callable[[float], None]
+) -> ForecastSource:
+    """As the live loop would have had them since the history began."""
+    if not history.forecasts or not assumed.forecast.enabled:
+        return no_forecast
+    return rolled(
+        history.whole,
+        math.ceil(assumed.horizon_s / MINUTE_S),
+        begin_minute=int(history.judged.start // MINUTE_S),
+        refit_every_minutes=round(assumed.refit_s / MINUTE_S),
+        history_minutes=max(1, round(assumed.forecast.history_s / MINUTE_S)),
+        min_history_minutes=max(1, round(assumed.forecast.min_history_s / MINUTE_S)),
+        on_progress=on_progress,
+    )
+
+
+def _trust(history: History, forecasts: ForecastSource) -> Trust | None:
+    return trust(forecasts, history.judged) if history.forecasts else None

@@ -1,0 +1,174 @@
+"""Who takes part in a backtest, and what one replay of each comes to.
+
+Law: the same arrivals, pods and limits for all; a rival is as strong as its publisher made it, and
+one that knows the future says so in its label.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from tidegate_operator.backtest.assume import Assumptions
+from tidegate_operator.replay.ahead import ForecastSource, no_forecast
+from tidegate_operator.replay.control import Controller, Static
+from tidegate_operator.replay.hpa import Hpa, HpaRules
+from tidegate_operator.replay.loop import replay
+from tidegate_operator.replay.oracle import Oracle
+from tidegate_operator.replay.ours import Tidegate
+from tidegate_operator.replay.plant import PlantRules
+from tidegate_operator.replay.result import Result
+from tidegate_operator.replay.trace import MINUTE_S, Trace
+
+HPA_SHARES = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+"""Targets among which the best is chosen in hindsight: shares of a pod's capacity."""
+
+ORACLE_SHARES = (0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
+"""How full the oracle lets pods become; that with the fewest pods within the allowed is told."""
+
+
+class Kind(StrEnum):
+    """Stable names of the controllers: ``results[].controller`` of ``-o json``."""
+
+    TIDEGATE = "tidegate"
+    REACTIVE = "tidegate-reactive"
+    HPA_BEST = "hpa-best"
+    HPA = "hpa"
+    KEDA = "keda"
+    STATIC = "static"
+    ORACLE = "oracle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One controller that is to be replayed."""
+
+    kind: Kind
+    label: str
+    controller: Controller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one replay came to."""
+
+    kind: Kind
+    label: str
+    result: Result
+
+    @property
+    def pod_hours(self) -> float:
+        return self.result.pod_hours
+
+    @property
+    def violations(self) -> float:
+        """Share of the requests that waited too long or were dropped."""
+        return self.result.violations
+
+
+def ours(assumed: Assumptions, forecasts: ForecastSource) -> Entry:
+    """Tidegate as the policy would have it."""
+    return Entry(
+        kind=Kind.TIDEGATE,
+        label="Tidegate",
+        controller=Tidegate(assumed.rules, forecasts),
+    )
+
+
+def reactive(assumed: Assumptions) -> Entry:
+    """Tidegate without any forecast."""
+    name = "Tidegate, reactive only"
+    return Entry(
+        kind=Kind.REACTIVE,
+        label=name,
+        controller=Tidegate(assumed.rules, no_forecast, name),
+    )
+
+
+def rivals(trace: Trace, assumed: Assumptions) -> list[Entry]:
+    """All others but those that are chosen among several: ``hpa_sweep``, ``oracle_sweep``."""
+    peak = static_pods(trace, assumed)
+    return [
+        hpa(assumed),
+        keda(assumed),
+        Entry(
+            kind=Kind.STATIC,
+            label=f"static, {peak} pods: the busiest minute, known",
+            controller=Static(peak),
+        ),
+    ]
+
+
+def hpa(assumed: Assumptions) -> Entry:
+    """The HPA that the user has."""
+    target = assumed.hpa
+    rules = HpaRules(
+        target_utilization=target.utilization, target_rps=target.rps, **_limits(assumed)
+    )
+    return Entry(kind=Kind.HPA, label=f"HPA at {target}", controller=Hpa(rules))
+
+
+def keda(assumed: Assumptions) -> Entry:
+    """KEDA's Prometheus scaler as most set it up: the request rate, at the HPA's target."""
+    target = assumed.hpa
+    share = target.utilization or (target.rps or 0.0) / assumed.plant.pod_rps
+    rules = HpaRules(target_rps=share * assumed.plant.pod_rps, **_limits(assumed))
+    return Entry(
+        kind=Kind.KEDA, label=f"KEDA on request rate at {share:.0%}", controller=Hpa(rules)
+    )
+
+
+def hpa_sweep(assumed: Assumptions) -> list[Entry]:
+    """HPAs on the request rate (which serves them best), one for each target."""
+    return [
+        Entry(
+            kind=Kind.HPA_BEST,
+            label=f"HPA at {share:.0%} of capacity: best target, in hindsight",
+            controller=Hpa(HpaRules(target_rps=share * assumed.plant.pod_rps, **_limits(assumed))),
+        )
+        for share in HPA_SHARES
+    ]
+
+
+def oracle_sweep(trace: Trace, assumed: Assumptions) -> list[Entry]:
+    """What is left to gain, whatever the forecast; the policy's limits don't bind it."""
+    minutes = trace.minutes()
+    return [
+        Entry(
+            kind=Kind.ORACLE,
+            label="oracle: knows the future",
+            controller=Oracle(trace=minutes, plant=assumed.plant, utilization=share),
+        )
+        for share in ORACLE_SHARES
+    ]
+
+
+def _limits(assumed: Assumptions) -> dict[str, int]:
+    scaling = assumed.rules.scaling
+    return {"min_replicas": scaling.min_replicas, "max_replicas": scaling.max_replicas}
+
+
+def static_pods(trace: Trace, assumed: Assumptions) -> int:
+    """Fewest that carry the busiest minute."""
+    counts = trace.minutes().requests
+    rps = max((count for count in counts if count is not None), default=0.0) / MINUTE_S
+    scaling = assumed.rules.scaling
+    pods = math.ceil(rps / assumed.plant.pod_rps - 1e-9)
+    return min(max(pods, scaling.min_replicas, 1), scaling.max_replicas)
+
+
+def play(entry: Entry, trace: Trace, plant: PlantRules, seed: int) -> Outcome:
+    """One replay; independent of all others."""
+    result = replay(trace, plant, entry.controller, seed=seed)
+    return Outcome(kind=entry.kind, label=entry.label, result=result)
+
+
+def best(sweep: Sequence[Outcome], allowed: float) -> Outcome:
+    """Fewest pod-hours within the allowed violations; where none keeps them, the one that comes
+    nearest, which says so."""
+    good = [outcome for outcome in sweep if outcome.violations <= allowed]
+    if good:
+        return min(good, key=lambda outcome: outcome.pod_hours)
+    nearest = min(sweep, key=lambda outcome: (outcome.violations, outcome.pod_hours))
+    short = nearest.label.partition(":")[0]
+    return replace(nearest, label=f"{short}: none keeps {allowed:.2%}, this comes nearest")

@@ -1,0 +1,117 @@
+"""Runs a backtest: replays side by side in processes, a bar meanwhile.
+
+Law: what is computed does not depend on how many cores compute it; the bar is for people at a
+terminal, on standard error.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from tidegate_operator.backtest import field
+from tidegate_operator.backtest.assume import Assumptions
+from tidegate_operator.backtest.compete import Backtest, Job, backtest
+from tidegate_operator.backtest.field import Outcome
+from tidegate_operator.backtest.history import History
+
+MAX_PROCESSES = 8
+"""There are some twenty replays."""
+WORTH_DAYS = 2.0
+"""A process takes half a second to start; shorter histories are replayed faster than that."""
+FORECASTS_SHARE = 0.6
+"""Of the bar: roughly what they take of the time on two cores."""
+
+
+def run(
+    history: History, assumed: Assumptions, *, allowed: float, seed: int, console: Console
+) -> Backtest:
+    """``console`` shows the bar where it is a terminal."""
+    cores = len(os.sched_getaffinity(0))
+    alone = cores == 1 or history.days < WORTH_DAYS
+    with _bar(console) as bar, _players(0 if alone else min(cores, MAX_PROCESSES)) as pool:
+        players = Players(pool, assumed, seed, bar)
+        return backtest(history, assumed, players.play, allowed=allowed, on_progress=bar.forecasts)
+
+
+@dataclass(slots=True)
+class Bar:
+    """Progress of forecasts and replays together."""
+
+    progress: Progress
+    task: TaskID
+    ahead: float = 0.0
+    """Share of the forecasts that is done."""
+    replays: int = 0
+    replayed: int = 0
+
+    def forecasts(self, share: float) -> None:
+        self.ahead = share
+        self._show()
+
+    def more(self, replays: int) -> None:
+        self.replays += replays
+
+    def one(self) -> None:
+        self.replayed += 1
+        self._show()
+
+    def _show(self) -> None:
+        played = self.replayed / self.replays if self.replays else 0.0
+        done = FORECASTS_SHARE * self.ahead + (1 - FORECASTS_SHARE) * played
+        self.progress.update(self.task, completed=done)
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Bar]:
+    columns = (
+        TextColumn("forecasts and replays"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        yield Bar(progress, progress.add_task("", total=1.0))
+
+
+@contextmanager
+def _players(processes: int) -> Iterator[ProcessPoolExecutor | None]:
+    """One process fewer than asked for: this one makes the forecasts meanwhile."""
+    if processes < 2:
+        yield None
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy the bar's thread
+    with ProcessPoolExecutor(processes - 1, mp_context=context) as pool:
+        yield pool
+
+
+@dataclass(frozen=True, slots=True)
+class Players:
+    """Replays jobs: in the pool, or here."""
+
+    pool: ProcessPoolExecutor | None
+    assumed: Assumptions
+    seed: int
+    bar: Bar
+
+    def play(self, jobs: Sequence[Job]) -> Iterable[Outcome]:
+        self.bar.more(len(jobs))
+        plant = self.assumed.plant
+        if self.pool is None or len(jobs) == 1:
+            return [self._counted(field.play(e, t, plant, self.seed)) for e, t in jobs]
+        futures = [self.pool.submit(field.play, e, t, plant, self.seed) for e, t in jobs]
+        return self._outcomes(futures)
+
+    def _outcomes(self, futures: Sequence[Future[Outcome]]) -> Iterator[Outcome]:
+        for future in futures:
+            yield self._counted(future.result())
+
+    def _counted(self, outcome: Outcome) -> Outcome:
+        self.bar.one()
+        return outcome
