@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from request_series import DAY
 from tidegate_operator.forecast.calibrate import (
@@ -12,11 +14,13 @@ from tidegate_operator.forecast.calibrate import (
     REFRESH_MINUTES,
     RIVALS,
     SAMPLE_EVERY,
+    SHIFT_LIMIT,
     WINDOW_MINUTES,
     Raw,
+    Sample,
     Track,
-    conformal_offsets,
     peak_after,
+    weighted_quantiles,
 )
 from tidegate_operator.forecast.quantiles import QUANTILES
 from tidegate_operator.forecast.series import Series, clean
@@ -84,7 +88,7 @@ def test_a_window_with_an_uncounted_minute_is_never_scored() -> None:
     assert track.samples == []
 
 
-def test_what_is_older_than_three_days_is_dropped() -> None:
+def test_what_is_older_than_the_window_is_dropped() -> None:
     series, track = noisy(WINDOW_MINUTES + 200), Track(HORIZON)
     for minute in (50, 150):
         track.issue(minute, POOR, 1.0)
@@ -104,17 +108,56 @@ def test_offsets_are_refreshed_hourly(
 
 
 @pytest.mark.parametrize(
-    ("size", "quantile", "rank"),
+    ("weights", "level", "found"),
     [
-        pytest.param(99, 0.90, 90, id="99 errors, q .9: the 90th"),
-        pytest.param(100, 0.90, 91, id="100 errors, q .9: ceil(101 x .9) is the 91st"),
-        pytest.param(60, 0.99, 60, id="too few for the rank: the highest"),
-        pytest.param(3, 0.50, 2, id="three errors, the median: the 2nd"),
+        pytest.param([1] * 10, 0.90, 9, id="ten alike, level .9: the ninth"),
+        pytest.param([1] * 10, 0.91, 10, id="a little above: the tenth"),
+        pytest.param([1] * 10, 0.50, 5, id="the median"),
+        pytest.param([1] * 10, 1.00, 10, id="all: the highest"),
+        pytest.param([1] * 10, 0.001, 1, id="next to none: the lowest"),
+        pytest.param([1] * 9 + [9], 0.50, 9, id="a heavy error takes its weight's share"),
+        pytest.param([9] + [1] * 9, 0.50, 1, id="a heavy low one lowers the median"),
     ],
 )
-def test_the_conformal_rank(size: int, quantile: float, rank: int) -> None:
-    errors = np.random.default_rng(0).permutation(np.arange(1.0, size + 1))[:, None]
-    assert conformal_offsets(errors, (quantile,)) == (float(rank),)
+def test_a_quantile_goes_by_weight(weights: list[float], level: float, found: int) -> None:
+    order = np.random.default_rng(0).permutation(10)
+    errors, heavy = np.arange(1.0, 11)[order, None], np.array(weights, dtype=float)[order]
+    assert weighted_quantiles(errors, heavy, (level,)) == (float(found),)
+
+
+def test_after_a_change_of_ways_the_new_errors_lead() -> None:
+    calm, wild = noisy(2 * DAY), noisy(2 * DAY, seed=1)
+    values = np.concatenate((calm.values, 1.5 * wild.values))
+    series, track = Series(0, values, np.ones(4 * DAY, dtype=bool)), Track(HORIZON)
+    issued = run(track, series)
+    late = [(t, q) for t, q in issued if 3 * DAY < t < 4 * DAY - HORIZON]
+    held = [(peak_after(series, t, HORIZON) or 0) <= q[QUANTILES.index(0.95)] for t, q in late]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.02)
+
+
+@settings(max_examples=50, deadline=None)
+@given(hits=st.lists(st.booleans(), max_size=3000))
+def test_no_run_of_luck_shifts_a_level_beyond_its_bound(hits: list[bool]) -> None:
+    track = Track(HORIZON)
+    for hit in hits:
+        track._shift(Sample(0, POOR, (100.0,) * len(LEVELS), 99.0 if hit else 101.0))
+    for level, shift in zip(LEVELS, track.shifts, strict=True):
+        assert abs(shift) <= SHIFT_LIMIT * (1 - level)
+    if hits and not any(hits):
+        assert min(track.shifts) > 0
+
+
+def test_a_level_that_held_as_often_as_it_should_stays() -> None:
+    track, column = Track(HORIZON), LEVELS.index(0.9)
+    for turn in range(100):
+        track._shift(Sample(0, POOR, (100.0,) * len(LEVELS), 101.0 if turn % 10 == 0 else 99.0))
+    assert track.shifts[column] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_forecast_from_before_calibration_shifts_nothing() -> None:
+    track = Track(HORIZON)
+    track._shift(Sample(0, POOR, None, 101.0))
+    assert track.shifts == (0.0,) * len(LEVELS)
 
 
 def test_the_state_survives_json(
@@ -132,6 +175,7 @@ def test_the_state_survives_json(
         assert theirs.peak == pytest.approx(ours.peak, rel=2e-3)
         assert (theirs.issued is None) == (ours.issued is None)
         assert theirs.issued is None or theirs.issued == pytest.approx(ours.issued, rel=2e-3)
+    assert back.shifts == pytest.approx(track.shifts, abs=1e-6)
     assert back.trusted == track.trusted
     assert len(text) < 60_000
 
@@ -143,9 +187,10 @@ def test_the_state_survives_json(
         pytest.param({}, id="empty"),
         pytest.param({"v": 99, "horizon": HORIZON}, id="another version"),
         pytest.param(Track(HORIZON + 1).to_state(), id="another horizon"),
-        pytest.param({"v": 1, "horizon": HORIZON}, id="fields missing"),
+        pytest.param({"v": 2, "horizon": HORIZON}, id="fields missing"),
         pytest.param({**Track(HORIZON).to_state(), "samples": [[1, 2]]}, id="a torn sample"),
         pytest.param({**Track(HORIZON).to_state(), "offsets": [0.1]}, id="too few offsets"),
+        pytest.param({**Track(HORIZON).to_state(), "shifts": [0.1]}, id="too few shifts"),
     ],
 )
 def test_a_state_that_cannot_be_used_is_nothing(state: dict[str, object] | None) -> None:

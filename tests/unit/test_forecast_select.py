@@ -16,7 +16,8 @@ RAW = Raw((100.0,) * len(QUANTILES), (100.0, 100.0, 100.0))
 
 def samples(model: float, rivals: tuple[float, ...], count: int = 100) -> list[Sample]:
     """All came out at 100."""
-    return [Sample(5 * k, RAW, (model, *rivals), 100.0) for k in range(count)]
+    issued = (*(model for _ in QUANTILES), *rivals)
+    return [Sample(5 * k, RAW, issued, 100.0) for k in range(count)]
 
 
 def test_skill_is_measured_against_the_best_rival() -> None:
@@ -34,8 +35,8 @@ def test_what_has_not_matured_or_was_not_calibrated_is_not_scored() -> None:
 
 
 def test_too_few_scores_are_no_skill_figure() -> None:
-    made = select.score(samples(110.0, (150.0, 120.0, 180.0), count=71), 500)
-    assert (made.scored, made.skill, made.coverage) == (71, None, None)
+    made = select.score(samples(110.0, (150.0, 120.0, 180.0), count=50), 500)
+    assert (made.scored, made.skill, made.coverage) == (50, None, None)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,9 @@ def test_a_fresh_start_knows_at_once_whether_to_trust(counts: list[int], good: b
 
 def test_a_restart_goes_on_with_the_record_it_had() -> None:
     counts = daily(3)
-    track = Track(HORIZON, samples(110.0, (150.0, 120.0, 180.0)), (0.0,) * 8, 3 * DAY - 10)
+    track = Track(
+        HORIZON, samples(110.0, (150.0, 120.0, 180.0)), (0.0,) * 8, refreshed_minute=3 * DAY - 10
+    )
     for sample in track.samples:
         sample.minute += 2 * DAY
     state = json.loads(json.dumps(track.to_state()))

@@ -163,7 +163,7 @@ class Engine:
         return self._tracks[key].to_state()
 
     def changed(self, key: str, end_minute: int) -> bool:
-        """Whether the forecast from ``end_minute`` was kept in the record: every fifth is."""
+        """Whether the forecast from ``end_minute`` was kept in the record: every seventh is."""
         samples = self._tracks[key].samples
         return bool(samples) and samples[-1].minute == end_minute - 1
 

@@ -83,7 +83,7 @@ class Model:
         """Raw quantiles of the target for rows of ``features.table``, one line a row, sorted."""
         boosted = np.hstack((table, features.calendar(minutes)))[:, self.columns]
         trees = np.sort(np.column_stack([tree.predict(boosted) for tree in self.trees]), axis=1)
-        linear = self.linear.predict(_for_linear(table, minutes))
+        linear = self.linear.predict(for_linear(table, minutes))
         out: Floats = np.sort((trees @ BLEND + linear) / 2, axis=1)
         return out
 
@@ -94,8 +94,21 @@ class Model:
         return out
 
 
-def fit(series: Series, horizon: int, *, until: int | None = None) -> Model:
-    """Fit on every index below ``until`` (default: all) whose target had matured by then.
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What a model is fitted on: rows whose target had matured."""
+
+    c: float
+    table: Floats
+    """``features.table``, one line a row."""
+    minutes: Floats
+    """Unix minute of each."""
+    goal: Floats
+    """``features.target`` of each."""
+
+
+def lessons(series: Series, horizon: int, *, until: int | None = None) -> Lessons:
+    """From every index below ``until`` (default: all), or at most ``MAX_ROWS`` of them.
 
     Raises:
         TooFewRowsError: fewer than ``MIN_ROWS`` such minutes.
@@ -107,17 +120,29 @@ def fit(series: Series, horizon: int, *, until: int | None = None) -> Model:
     usable = past.known & features.matured(past, horizon)
     usable[: features.WARM_UP] = False
     rows = _spread(np.flatnonzero(usable))
-    table = features.table(past, horizon, c, rows)
-    goal = features.target(past, horizon, c, rows)
-    minutes = (past.start_minute + rows).astype(np.float64)
-    boosted = np.hstack((table, features.calendar(minutes)))
+    return Lessons(
+        c,
+        features.table(past, horizon, c, rows),
+        (past.start_minute + rows).astype(np.float64),
+        features.target(past, horizon, c, rows),
+    )
+
+
+def fit(series: Series, horizon: int, *, until: int | None = None) -> Model:
+    """Fit on the ``lessons()``.
+
+    Raises:
+        TooFewRowsError: see there.
+    """
+    learned = lessons(series, horizon, until=until)
+    boosted = np.hstack((learned.table, features.calendar(learned.minutes)))
     columns = _telling(boosted)
     return Model(
         horizon,
-        c,
+        learned.c,
         columns,
-        tuple(_fit_trees(boosted[:, columns], goal, q) for q in BOOSTED),
-        _fit_linear(_for_linear(table, minutes), goal),
+        tuple(_fit_trees(boosted[:, columns], learned.goal, q) for q in BOOSTED),
+        _fit_linear(for_linear(learned.table, learned.minutes), learned.goal),
     )
 
 
@@ -173,7 +198,7 @@ def _tree_loss(quantile: float) -> Any:
     return QuickPinballLoss(quantile=quantile)
 
 
-def _for_linear(table: Floats, minutes: Floats) -> Floats:
+def for_linear(table: Floats, minutes: Floats) -> Floats:
     # A season that the history does not reach says "as now": ratio 0.
     return np.hstack((np.nan_to_num(table, nan=0.0), features.fourier(minutes)))
 

@@ -12,15 +12,16 @@ from enum import StrEnum
 
 import numpy as np
 
-from tidegate_operator.forecast.calibrate import RIVALS, SCORED_QUANTILE, Sample
+from tidegate_operator.forecast.calibrate import RIVALS, SAMPLE_EVERY, SCORED_QUANTILE, Sample
+from tidegate_operator.forecast.quantiles import QUANTILES
 from tidegate_operator.forecast.series import DAY, Floats
 
 SCORE_MINUTES = 3 * DAY
-MIN_SCORED = 72
-"""Six hours of forecasts, one each five minutes."""
+MIN_SCORED = 6 * 60 // SAMPLE_EVERY
+"""Six hours of forecasts."""
 GAIN_TRUST = 0.05
 """Skill from which a forecast is trusted: noise and random walks stay below."""
-FULL_SCORES = 800
+FULL_SCORES = SCORE_MINUTES // SAMPLE_EVERY
 """Three days of forecasts. With fewer, luck reaches further (as one over the root of their number)
 and so does the skill that is asked for: a random walk reached 7 % in 19 hours."""
 LOSE_TRUST = -0.10
@@ -71,9 +72,9 @@ def score(samples: Sequence[Sample], now_minute: int) -> Score:
     minutes = np.array([minute for minute, _, _ in counted])
     came = np.array([peak for _, peak, _ in counted], dtype=np.float64)
     issued = np.array([values for _, _, values in counted])
-    model = issued[:, 0]
+    model = issued[:, QUANTILES.index(SCORED_QUANTILE)]
     losses = {
-        name: pinball(came, issued[:, 1 + column], SCORED_QUANTILE)
+        name: pinball(came, issued[:, len(QUANTILES) + column], SCORED_QUANTILE)
         for column, name in enumerate(RIVALS)
     }
     rival = min(losses, key=losses.__getitem__)
