@@ -107,6 +107,7 @@ REASONS: Mapping[str, str] = {
     "ForecastTraining": "The first training is not done; nothing is scaled down meanwhile.",
     "ForecastFailed": "Training or prediction failed; the message says how.",
     "ForecastStale": "The last forecast is too old to use.",
+    "ForecastDoesNotPay": "Room above observed demand costs less, at no more late requests.",
     "Normal": "Everybody is on the first model, within all budgets.",
     "ErrorRateHigh": "A trigger's error rate has stood above `enter` for its time.",
     "ErrorRateRecovered": "The error rate is below `exit` again.",

@@ -161,7 +161,7 @@ async def test_sidecars_that_fail_hold_the_replicas(
     cluster: Cluster, operator: ReconcileProcess
 ) -> None:
     workload = await cluster.workload("stale", replicas=4)
-    workload.load(8.0)
+    workload.load(6.5)
     behavior = {"scaleDown": {"stabilization": "60s"}}
     workload.policy(scaling={"capacityPerReplica": "2.5", "behavior": behavior})
     await eventually(lambda: workload.condition("MetricsAvailable")[0] == "True")

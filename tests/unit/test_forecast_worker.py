@@ -22,7 +22,6 @@ RULES = ForecastRules(
     horizon_s=300.0,
     min_history_s=2 * 86400.0,
     retrain_every_s=3600.0,
-    quantile=0.95,
 )
 READY_S = 60.0
 """Real seconds; generous, since a test machine may be busy."""
@@ -73,7 +72,6 @@ async def until_reliable(
                 horizon_s=300,
                 min_history_s=0,
                 retrain_every_s=3600,
-                quantile=0.95,
             ),
             Reason.FORECAST_DISABLED,
             "spec.scaling.forecast.enabled is false",

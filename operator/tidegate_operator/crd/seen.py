@@ -15,6 +15,8 @@ from tidegate_operator.decide.rungs import Budget, BudgetUse, Rung
 from tidegate_operator.decide.words import Change, Decision, Inputs, Reason
 from tidegate_operator.inject.watchdog import Health
 
+SHOWN_QUANTILE = 0.95
+"""Where none counts in the decision."""
 REPLICA_ACTIONS = frozenset({"ScaleUp", "ScaleDown", "Hold"})
 """``Change.action`` of changes that are about the replica count."""
 
@@ -79,7 +81,9 @@ class Seen:
 
     @property
     def quantile(self) -> float:
-        return 0.95 if self.spec is None else self.spec.rules.scaling.quantile
+        """Of the forecast, the one that counted in the decision, or would have."""
+        margin = None if self.decision is None else self.decision.scaling.margin
+        return (None if margin is None else margin.quantile) or SHOWN_QUANTILE
 
 
 def share_used(budget: Budget, use: BudgetUse) -> float:

@@ -18,7 +18,8 @@ from tidegate_operator.crd.fields import (
 from tidegate_operator.decide.schedules import DAYS, EVERY_DAY, Schedule
 from tidegate_operator.decide.words import Actuator, OnLost, ScalingRules, Signal
 
-_QUANTILES = {"Lean": 0.90, "Balanced": 0.95, "Strict": 0.99}
+_STRICTNESS = {"Lean": (0.01, 0.90), "Balanced": (0.005, 0.95), "Strict": (0.001, 0.99)}
+"""Share of requests that may be late, and the forecast quantile that a policy begins with."""
 _PERCENTILES = {name: float(name) / 100 for name in ("50", "75", "90", "95", "99")}
 HORIZON_MIN_S, HORIZON_MAX_S = 120.0, 3600.0
 _DAYS = {name: frozenset({day}) for day, name in enumerate(DAYS)} | {
@@ -84,11 +85,13 @@ def _read_replicas(scaling: Fields) -> dict[str, Any]:
         raise scaling.fault(
             "minReplicas", f"must be 0 where scaleToZero.enabled is true, was: {low}"
         )
+    allowed_late, quantile = scaling.choice("strictness", _STRICTNESS, "Balanced")
     return {
         "min_replicas": low,
         "max_replicas": high,
         "idle_before_zero_s": to_zero.duration_s("after", "30m") if sleeps else None,
-        "quantile": scaling.choice("strictness", _QUANTILES, "Balanced"),
+        "allowed_late": allowed_late,
+        "quantile": quantile,
         "forecast_enabled": scaling.below("forecast").flag("enabled", True),
     }
 

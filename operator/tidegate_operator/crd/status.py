@@ -93,8 +93,7 @@ def _blocks(seen: Seen) -> dict[str, Any]:
             or None,
         }
         if inputs.forecast is not None or not spec.forecast.enabled:
-            quantile = spec.rules.scaling.quantile
-            blocks["forecast"] = _forecast(inputs.forecast, inputs, quantile)
+            blocks["forecast"] = _forecast(inputs.forecast, inputs, seen.quantile)
     return blocks
 
 
@@ -112,6 +111,8 @@ def _replicas(actuator: Actuator, inputs: Inputs, decision: Decision | None) -> 
             "scheduled": scaling.scheduled,
         }
         block |= {name: count for name, count in wanted.items() if count is not None}
+        if scaling.margin is not None:
+            block["margin"] = str(scaling.margin)
     return block
 
 

@@ -68,7 +68,7 @@ def find_need(
     rules: ScalingRules, inputs: Inputs, load: Load, event: tuple[float | None, str] = (None, "")
 ) -> Need:
     """``event``: the load that a schedule expects, and its name."""
-    ahead, unused = _trusted(rules, inputs)
+    ahead, unused = _ahead(rules, inputs)
     expected, by = event
     return Need(
         load=load,
@@ -101,8 +101,8 @@ def _pods_ahead(rules: ScalingRules, inputs: Inputs, load: Load, ahead: float) -
     return load.forecast_pods(ahead)
 
 
-def _trusted(rules: ScalingRules, inputs: Inputs) -> tuple[float | None, Reason | None]:
-    """The forecast rate that counts, or why none does (both ``None``: there is nothing to say)."""
+def usable_forecast(rules: ScalingRules, inputs: Inputs) -> tuple[Forecast | None, Reason | None]:
+    """The forecast that may be leaned on, or why none (both ``None``: there is nothing to say)."""
     forecast = inputs.forecast
     if forecast is None or not rules.forecast_enabled:
         return None, None
@@ -110,13 +110,23 @@ def _trusted(rules: ScalingRules, inputs: Inputs) -> tuple[float | None, Reason 
         return None, forecast.reason
     if inputs.now - forecast.made_at > FORECAST_MAX_AGE_S:
         return None, Reason.FORECAST_STALE
-    ahead = _at_quantile(forecast, rules.quantile)
+    return forecast, None
+
+
+def _ahead(rules: ScalingRules, inputs: Inputs) -> tuple[float | None, Reason | None]:
+    """The forecast rate that counts, or why none does."""
+    forecast, unused = usable_forecast(rules, inputs)
+    if forecast is None:
+        return None, unused
+    if rules.quantile is None:
+        return None, Reason.FORECAST_DOES_NOT_PAY
+    ahead = at_quantile(forecast, rules.quantile)
     if ahead is None or not 0 <= ahead < math.inf:
         return None, Reason.FORECAST_FAILED
     return ahead, None
 
 
-def _at_quantile(forecast: Forecast, quantile: float) -> float | None:
+def at_quantile(forecast: Forecast, quantile: float) -> float | None:
     """The asked quantile, or the nearest above it: too much is the safe side."""
     exact = forecast.quantiles.get(quantile)
     if exact is not None:

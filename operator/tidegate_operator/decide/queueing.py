@@ -12,6 +12,8 @@ from functools import lru_cache
 _FORGET = 8.0
 """Standard deviations below the offered load at which the recursion may start: what was put in
 there has lost e^-32 of its weight when the load is reached."""
+_HALVINGS = 50
+"""Of an interval of all slots: down to what a float can tell."""
 _ALMOST_ALL = 0.9999
 """Nothing keeps *every* request of a random stream from waiting; a percentile of 1 means this."""
 
@@ -31,7 +33,6 @@ def waiting_share(busy: float, slots: int) -> float:
     return _share(busy, slots, inverse)
 
 
-@lru_cache(maxsize=4096)
 def pods_needed(
     rps: float,
     *,
@@ -64,25 +65,28 @@ def pods_needed(
     slot_s = slots / capacity_rps
     late = 1.0 - min(wait_percentile, _ALMOST_ALL)
     busy = rps * slot_s
-    if busy == 0:  # so little that a float can't tell it from nothing
-        return fewest
-    return _enough(busy, slots, fewest, wait_target_s / slot_s, late)
-
-
-def _enough(busy: float, slots: int, pods: int, wait_in_services: float, late: float) -> int:
-    """The first count from ``pods`` up at which no more than ``late`` of all requests wait too
-    long."""
-    reached, inverse = _start(busy)
-    while True:
-        total = pods * slots
-        for n in range(reached + 1, total + 1):
-            inverse = 1.0 + inverse * n / busy
-        reached = max(reached, total)
-        if total > busy:
-            waits_long = math.exp(-(total - busy) * wait_in_services)
-            if _share(busy, total, inverse) * waits_long <= late:
-                return pods
+    pods = max(fewest, math.ceil(busy / slots - 1e-9))
+    while busy > _carried(pods * slots, wait_target_s / slot_s, late):
         pods += 1
+    return pods
+
+
+@lru_cache(maxsize=8192)
+def _carried(slots: int, wait_in_services: float, late: float) -> float:
+    """The highest offered load of which no more than ``late`` waits longer than
+    ``wait_in_services`` service times.
+
+    By bisection, once per count of slots: it is asked for the same few counts for ever.
+    """
+    low, high = 0.0, float(slots)
+    for _ in range(_HALVINGS):
+        busy = (low + high) / 2
+        waits_long = math.exp(-(slots - busy) * wait_in_services)
+        if waiting_share(busy, slots) * waits_long <= late:
+            low = busy
+        else:
+            high = busy
+    return low
 
 
 def _start(busy: float) -> tuple[int, float]:

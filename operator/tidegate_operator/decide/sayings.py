@@ -8,6 +8,7 @@ from tidegate_operator.decide.bounds import Bounds
 from tidegate_operator.decide.limits import Steps
 from tidegate_operator.decide.load import signal_of
 from tidegate_operator.decide.need import Need
+from tidegate_operator.decide.trial import Margin
 from tidegate_operator.decide.words import (
     Inputs,
     Reason,
@@ -53,6 +54,7 @@ def say_decision(
         reactive=need.reactive,
         forecast=need.forecast,
         scheduled=scheduled_pods(need, bounds),
+        margin=Margin(need.utilization, rules.quantile, rules.forecast_utilization),
         clamps=tuple(steps.clamps),
     )
 

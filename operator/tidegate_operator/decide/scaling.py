@@ -10,6 +10,7 @@ policy itself came to ends with the next forecast, schedule or demand.
 from dataclasses import replace
 
 from tidegate_operator.decide.bounds import Bounds, find_bounds
+from tidegate_operator.decide.counterfactual import margin_in_use, step
 from tidegate_operator.decide.limits import (
     Steps,
     keep_within,
@@ -18,7 +19,8 @@ from tidegate_operator.decide.limits import (
     recommend,
 )
 from tidegate_operator.decide.load import Load, find_load
-from tidegate_operator.decide.need import find_need, trouble_with
+from tidegate_operator.decide.margins import under
+from tidegate_operator.decide.need import find_need, trouble_with, usable_forecast
 from tidegate_operator.decide.past import Past, forget, look_back, remember
 from tidegate_operator.decide.sayings import say_decision, say_hold, say_left_alone
 from tidegate_operator.decide.schedules import (
@@ -64,9 +66,22 @@ def decide_scaling(
     else:
         before = remember_before(memory.before_events, calendar, load.rps)
         memory = replace(memory, before_events=before)
+        rules, load, memory = _with_margin(rules, inputs, load, memory)
         decision, recommendation = _with(rules, inputs, memory, past, bounds, load, calendar)
     memory = remember(memory, inputs, past, recommendation)
     return decision, replace(memory, asleep=mode is Mode.ENFORCE and decision.replicas == 0)
+
+
+def _with_margin(
+    rules: ScalingRules, inputs: Inputs, load: Load, memory: Memory
+) -> tuple[ScalingRules, Load, Memory]:
+    """The room that has proved itself, where the policy leaves that open."""
+    if rules.allowed_late is None:
+        return rules, load, memory
+    trial = step(rules, inputs, load, memory.trial)
+    trusted = usable_forecast(rules, inputs)[0] is not None
+    rules = under(rules, margin_in_use(rules, trial, trusted))
+    return rules, replace(load, rules=rules), replace(memory, trial=trial)
 
 
 def _with(

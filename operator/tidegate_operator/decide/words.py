@@ -21,6 +21,7 @@ from tidegate_operator.decide.rungs import (
     TriggerMemory,
 )
 from tidegate_operator.decide.schedules import Schedule
+from tidegate_operator.decide.trial import Margin, Trial
 
 
 class Mode(StrEnum):
@@ -103,6 +104,8 @@ class Reason(StrEnum):
     TRAINING = "ForecastTraining"
     FORECAST_FAILED = "ForecastFailed"
     FORECAST_STALE = "ForecastStale"
+    FORECAST_DOES_NOT_PAY = "ForecastDoesNotPay"
+    """Margins without it cost less, at no more late requests."""
     # ladder
     NORMAL = "Normal"
     ERROR_RATE_HIGH = "ErrorRateHigh"
@@ -207,8 +210,12 @@ class ScalingRules:
     pods for it (docs/forecasting.md)."""
     forecast_utilization: float = 0.95
     """Share of capacity that a forecast quantile may fill (rho = .95)."""
-    quantile: float = 0.95
-    """Which forecast quantile counts: Lean .90, Balanced .95, Strict .99."""
+    quantile: float | None = 0.95
+    """Which forecast quantile counts: at first .90 with Lean, .95 with Balanced, .99 with Strict;
+    ``None``: none does."""
+    allowed_late: float | None = None
+    """Share of requests that may wait past ``wait_target_s`` or be dropped; utilisations and
+    quantile are chosen so that it holds (``margins``). ``None``: they stay as they are."""
     forecast_enabled: bool = True
     up_max_factor: float = 2.0
     up_max_pods: int = 4
@@ -297,6 +304,10 @@ class Forecast:
     trained_at: float | None = None
 
 
+LEAD_MARGIN_S = 120.0
+"""From the end of a cold start to where its forecast ends (docs/forecasting.md)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
     """All that one decision looks at."""
@@ -310,8 +321,8 @@ class Inputs:
     demand: Demand
     forecast: Forecast | None = None
     lead_s: float = 0.0
-    """How long a pod that is created now takes to be of use: p90 of the cold starts, and a
-    margin."""
+    """How long a pod that is created now takes to be of use: p90 of the cold starts, and
+    ``LEAD_MARGIN_S``."""
     counts: Mapping[str, ModelCounts] = field(default_factory=dict)
     """By model."""
     budgets: tuple[BudgetUse, ...] = ()
@@ -344,6 +355,8 @@ class ScalingDecision:
     """Pods that the forecast calls for; ``None`` where it is not used."""
     scheduled: int | None = None
     """Pods that a schedule calls for; ``None`` where none is on or near."""
+    margin: Margin | None = None
+    """The room that was kept; ``None`` where demand is unknown."""
     clamps: tuple[Clamp, ...] = ()
 
 
@@ -448,3 +461,4 @@ class Memory:
     last_reason: Reason | None = None
     """Of the last scaling decision, so that a change of mind is told once."""
     hands: HandsMemory = field(default_factory=HandsMemory)
+    trial: Trial = field(default_factory=Trial)

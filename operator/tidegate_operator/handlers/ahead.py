@@ -14,13 +14,12 @@ from tidegate_operator.cluster.client import describe
 from tidegate_operator.crd.spec import PolicySpec
 from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S
 from tidegate_operator.crd.status import percentile
-from tidegate_operator.decide.words import Forecast, Reason
+from tidegate_operator.decide.words import LEAD_MARGIN_S, Forecast, Reason
 from tidegate_operator.sources.forecaster import ForecastRules
 
 MIN_COLD_STARTS = 3
 UNKNOWN_HORIZON_S = 900.0
 """Until so many cold starts were measured (architecture, forecast and scaling)."""
-MARGIN_S = 120.0
 
 
 class Forecasts(Protocol):
@@ -46,7 +45,7 @@ def horizon_s(spec: PolicySpec, cold_starts: Sequence[float]) -> float:
         return spec.forecast.horizon_s
     if len(cold_starts) < MIN_COLD_STARTS:
         return UNKNOWN_HORIZON_S
-    return min(HORIZON_MAX_S, percentile(cold_starts, 0.9) + MARGIN_S)
+    return min(HORIZON_MAX_S, percentile(cold_starts, 0.9) + LEAD_MARGIN_S)
 
 
 def without_windows(
@@ -96,7 +95,6 @@ class Ahead:
             horizon_s=horizon_s(spec, cold_starts),
             min_history_s=spec.forecast.min_history_s,
             retrain_every_s=spec.forecast.retrain_every_s,
-            quantile=spec.rules.scaling.quantile,
         )
         if self.newest is None:
             # Not yet known is not "none": nothing is scaled down before it is, whatever a short

@@ -8,7 +8,14 @@ that the tick before asked for.
 from dataclasses import dataclass, field
 
 from tidegate_operator.decide.plan import decide
-from tidegate_operator.decide.words import Decision, Forecast, Inputs, Memory, Rules
+from tidegate_operator.decide.words import (
+    LEAD_MARGIN_S,
+    Decision,
+    Forecast,
+    Inputs,
+    Memory,
+    Rules,
+)
 from tidegate_operator.ledger.demand import DemandHistory
 from tidegate_operator.replay.ahead import ForecastSource, no_forecast
 from tidegate_operator.replay.control import TICK_S, Seen
@@ -26,6 +33,8 @@ class Tidegate:
     rules: Rules
     forecast: ForecastSource = no_forecast
     name: str = "Tidegate"
+    lead_s: float = 180.0 + LEAD_MARGIN_S
+    """As the live loop would have it: p90 of the plant's cold starts, and a margin."""
     period_s: float = TICK_S
     memory: Memory = field(default_factory=Memory)
     last: Decision | None = None
@@ -51,6 +60,7 @@ class Tidegate:
             starting=seen.starting,
             demand=self.demand.demand(seen.now, self.rules.scaling.max_age_s),
             forecast=forecast,
+            lead_s=self.lead_s,
         )
 
 

@@ -35,8 +35,6 @@ class ForecastRules:
     """How far ahead demand matters: cold start and 2 minutes."""
     min_history_s: float
     retrain_every_s: float
-    quantile: float
-    """Which quantile decisions will use."""
 
 
 @dataclass(slots=True)

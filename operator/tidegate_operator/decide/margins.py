@@ -1,0 +1,73 @@
+"""How much room is kept above demand: which choices there are, and which one pays.
+
+Law: the choice is evidence, not opinion: what each margin would have cost and whom it would have
+made wait, on the load that came (``counterfactual``), decides; until there is a day of that, the
+policy's own margin stands. Following the leader over a few experts, with forgetting
+(Cesa-Bianchi and Lugosi, Prediction, Learning, and Games, 2006, chapters 3 and 11).
+
+Why not one margin for all: on five request traces the best fixed one differs from 0.8 and q.9 to
+0.9 and q.99, and the default that suits a daily pattern made 4.6 % of requests late where bursts
+recur by the clock (docs/forecasting.md).
+"""
+
+from dataclasses import replace
+
+from tidegate_operator.decide.trial import Book, Margin
+from tidegate_operator.decide.words import ScalingRules
+
+WITH_FORECAST = (
+    Margin(0.9, 0.5, 1.0),
+    Margin(0.9, 0.9, 1.1),
+    Margin(0.9, 0.9, 1.0),
+    Margin(0.9, 0.95, 1.05),
+    Margin(0.9, 0.95, 0.95),
+    Margin(0.9, 0.98, 1.0),
+    Margin(0.9, 0.98, 0.9),
+    Margin(0.9, 0.99, 0.95),
+    Margin(0.9, 0.99, 0.85),
+    Margin(0.9, 0.99, 0.75),
+)
+"""From lean to strict. A quantile of the very highest minute may fill more than all of the
+capacity: the queue carries a short peak."""
+ALONE = tuple(
+    Margin(share) for share in (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3)
+)
+"""Where no forecast is trusted, or none pays: what an HPA's target is."""
+MARGINS = (*WITH_FORECAST, *ALONE)
+
+HALF_LIFE_S = 3 * 86400.0
+"""Of evidence. One, three and seven days made hardly a difference on five traces."""
+LEAST_MINUTES = 24 * 60
+"""Of evidence, before it counts for more than the policy's own margin."""
+NEAR = 0.02
+"""Margins whose cost is this near to the cheapest one's are as cheap: of these the one that made
+fewest wait is taken, and the one in use is kept. It halves the changes and costs nothing."""
+
+
+def cheapest(book: Book, allowed_late: float, standing: int | None) -> int:
+    """Index of the margin that costs least of those that kept to ``allowed_late``; where none
+    did, of the one that came nearest.
+
+    ``standing`` is the index in use, ``None`` at first.
+    """
+    most_late = allowed_late * book.arrived
+    fit = [k for k, late in enumerate(book.late) if late <= most_late]
+    if not fit:
+        return min(range(len(book.late)), key=lambda k: (book.late[k], book.pod_s[k]))
+    as_cheap = min(book.pod_s[k] for k in fit) * (1.0 + NEAR)
+    if standing is not None and standing in fit and book.pod_s[standing] <= as_cheap:
+        return standing
+    return min(
+        (k for k in fit if book.pod_s[k] <= as_cheap), key=lambda k: (book.late[k], book.pod_s[k])
+    )
+
+
+def under(rules: ScalingRules, margin: Margin) -> ScalingRules:
+    """``rules`` with the room that ``margin`` keeps."""
+    return replace(
+        rules,
+        reactive_utilization=margin.reactive_utilization,
+        reactive_alone_utilization=margin.reactive_utilization,
+        quantile=margin.quantile,
+        forecast_utilization=margin.forecast_utilization,
+    )
