@@ -35,6 +35,10 @@ class Settings:
     """How long a replica count that somebody set by hand stands before a policy decides again:
     long enough to look into what they were after, and to change the policy; short enough that one
     who forgot wakes up to a target that follows its load."""
+    pod_deletion_cost_in: str = ""
+    """Namespaces, comma-separated, in which pods are annotated before a scale-down, so that those
+    with the fewest requests in flight go. Empty: no pod is ever written. The right to patch pods
+    is one to change more than that, so whoever runs the operator says where."""
     pull_timeout_s: float = 3.0
     """For one look at one sidecar."""
     host: str = "0.0.0.0"

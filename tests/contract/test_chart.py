@@ -58,10 +58,13 @@ OWNED_BY_CHART = {
     "external_metrics",
     "external_metrics_port",
     "leader_election",
+    "pod_deletion_cost_in",
 }
 """Settings that have a value of their own in the chart, or that would break it."""
 AUTHENTICATION_READER = "extension-apiserver-authentication-reader"
-OPTIONAL = {"ClusterRole tidegate-hub-external-metrics"}
+POD_DELETION_COST = "Role tidegate-pod-deletion-cost"
+READ_SECRET = "Role tidegate-secret-mimir"
+OPTIONAL = {"ClusterRole tidegate-hub-external-metrics", POD_DELETION_COST, READ_SECRET}
 """Rights that the default does without."""
 
 
@@ -133,6 +136,9 @@ def test_namespaced_objects_name_the_release_s_namespace(manifests: list[Object]
         there = manifest["metadata"].get("namespace")
         if manifest.get("roleRef", {}).get("name") == AUTHENTICATION_READER:
             assert there == "kube-system", "a role of that namespace is bound in it"
+            continue
+        if f"Role {manifest['metadata']['name']}" in (POD_DELETION_COST, READ_SECRET):
+            assert there == "shop", "what is opted into is given where it is asked for"
             continue
         assert there == (None if manifest["kind"] in unbound else NAMESPACE), manifest["kind"]
 
@@ -470,6 +476,8 @@ def test_each_right_has_a_reason(manifests: list[Object]) -> None:
 )
 def test_nobody_may(manifests: list[Object], never: str) -> None:
     for name, role in _roles(manifests).items():
+        if name == POD_DELETION_COST:
+            continue  # below
         assert not [r for r in _rights(role) if re.match(never, r)], name
         assert "*" not in json.dumps(role["rules"])
 
@@ -477,9 +485,25 @@ def test_nobody_may(manifests: list[Object], never: str) -> None:
 def test_secrets_are_asked_for_in_the_own_namespace_alone(manifests: list[Object]) -> None:
     for name, role in _roles(manifests).items():
         secrets = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
+        if name == READ_SECRET:
+            continue  # below
         assert not secrets or name == "Role tidegate-hub"
         for rule in secrets:
             assert rule["verbs"] == ["create"] or rule["resourceNames"] == [SECRET]
+
+
+def test_what_is_opted_into_is_given_in_the_named_namespaces_alone(default: list[Object]) -> None:
+    opted = {POD_DELETION_COST, READ_SECRET}
+    assert not opted & _roles(default).keys()
+    everything = _objects_with("every option")
+    for name in opted:
+        kind, _, short = name.partition(" ")
+        role, binding = find(everything, kind, short), find(everything, f"{kind}Binding", short)
+        assert {role["metadata"]["namespace"], binding["metadata"]["namespace"]} == {"shop"}
+        account = {"kind": "ServiceAccount", "name": "tidegate-reconcile", "namespace": NAMESPACE}
+        assert binding["subjects"] == [account]
+        assert binding["roleRef"]["name"] == short
+    assert [m["metadata"]["name"] for m in everything].count("tidegate-pod-deletion-cost") == 2
 
 
 def test_names_in_the_roles_are_those_of_the_code(default: list[Object]) -> None:

@@ -12,6 +12,8 @@ import pytest
 import pytest_asyncio
 
 from reconcile_process import POLICIES, SYSTEM, Cluster, ReconcileProcess, eventually
+from tidegate_operator.cluster.observe import DELETION_COST
+from tidegate_operator.decide.leaving import MARK
 from tidegate_operator.decide.rungs import Rung
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -39,7 +41,9 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def operator(cluster: Cluster) -> AsyncIterator[ReconcileProcess]:
-    async with ReconcileProcess(cluster, TIDEGATE_LEADER_ELECTION="false") as process:
+    async with ReconcileProcess(
+        cluster, TIDEGATE_LEADER_ELECTION="false", TIDEGATE_POD_DELETION_COST_IN="going, gone"
+    ) as process:
         yield process
 
 
@@ -104,6 +108,26 @@ async def test_errors_become_an_order_for_the_sidecars(
         return saved.memory.rung if saved else None
 
     await eventually(lambda: saved_rung() is Rung.SWITCH)
+
+
+@pytest.mark.parametrize("namespace", ["going", "staying"])
+async def test_the_idlest_pods_are_marked_before_a_scale_down_where_that_is_allowed(
+    cluster: Cluster, operator: ReconcileProcess, namespace: str
+) -> None:
+    workload = await cluster.workload(namespace, replicas=4)
+    for sidecar, in_flight in zip(workload.sidecars, (1, 0, 1, 0), strict=True):
+        sidecar.in_flight = in_flight
+    workload.load(0.4)
+    scaling = {"minReplicas": 2, "maxReplicas": 10, "capacityPerReplica": "2.5"}
+    behavior = {"scaleDown": {"stabilization": "60s"}}
+    workload.policy(scaling={**scaling, "behavior": behavior})
+    await eventually(lambda: workload.replicas == 2)
+    marked = {
+        pod["metadata"]["name"]: pod["metadata"].get("annotations", {}).get(DELETION_COST)
+        for pod in workload.store.list("pods", namespace)
+    }
+    mark = str(MARK) if namespace == "going" else None
+    assert marked == {"llama-0": None, "llama-1": mark, "llama-2": None, "llama-3": mark}
 
 
 async def test_a_target_that_comes_later_is_found(

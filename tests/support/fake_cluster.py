@@ -10,6 +10,7 @@ from typing import Any
 from tidegate_operator.cluster.client import ApiError, Object
 from tidegate_operator.decide.words import Forecast, Reason
 from tidegate_operator.sources.forecaster import ForecastRules
+from tidegate_operator.sources.prometheus import Answer, Kind, Points, PrometheusError, Server
 from tidegate_operator.sources.sidecars import Address
 from tidegate_wire.names import INJECTED, ConfigState, Outcome
 from tidegate_wire.stats import Series, SidecarStats
@@ -196,6 +197,34 @@ class FakeForecasts:
         self.forgotten.append(key)
 
 
+class FakePrometheus:
+    """Holds a rate by time, and what is wrong with it, if anything is."""
+
+    def __init__(self) -> None:
+        self.rates: dict[float, float] = {}
+        self.answer: Answer | None = None
+        """What an instant query gets; ``None``: the newest rate there is."""
+        self.broken = ""
+        """Why range queries fail."""
+        self.instants: list[tuple[Server, str]] = []
+        self.ranges: list[tuple[float, float]] = []
+
+    async def instant(self, server: Server, query: str, *, now: float, max_age_s: float) -> Answer:
+        self.instants.append((server, query))
+        if self.answer is not None:
+            return self.answer
+        known = [at for at in self.rates if now - max_age_s <= at <= now]
+        return Answer(kind=Kind.VALUE, value=self.rates[max(known)])
+
+    async def range(
+        self, server: Server, query: str, *, start: float, end: float, step_s: int = 60
+    ) -> Points:
+        self.ranges.append((start, end))
+        if self.broken:
+            raise PrometheusError(self.broken)
+        return [(at, self.rates[at]) for at in sorted(self.rates) if start <= at <= end]
+
+
 def policy(name: str = "chat", *, created: str = "2026-01-01T00:00:00Z", **spec: Any) -> Object:
     """A policy manifest: Enforce, one target, two models; ``spec`` is laid over it."""
     return {
@@ -282,6 +311,7 @@ def stats(
     boot: str = "a",
     model: str = "llama-70b",
     duration_s: float = 0.5,
+    in_flight: int = 0,
 ) -> SidecarStats:
     """One look at a sidecar: all that arrived has ended, after ``duration_s`` each."""
     outcomes = {str(Outcome.OK): arrived - errors, str(Outcome.SERVER_ERROR): errors}
@@ -289,6 +319,7 @@ def stats(
         pod_uid=uid,
         boot=boot,
         arrived=arrived,
+        in_flight=in_flight,
         config_hash=config_hash,
         config_state=ConfigState.APPLIED if config_hash else ConfigState.NONE,
         series=(

@@ -156,6 +156,8 @@ EVERYTHING: Object = {
         ],
         "keda": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "scale"}}}],
     },
+    "prometheus": {"secrets": [{"namespace": "shop", "name": "mimir"}]},
+    "podDeletionCost": {"namespaces": ["shop", "shop"]},
     "rbac": {"aggregate": True},
 }
 """Every option turned to something else than its default."""

@@ -41,6 +41,7 @@ class Sidecar:
         self.error_share = 0.0
         self.config_hash = ""
         self.broken = False
+        self.in_flight = 0
         self.looks = 0
         self.port = 0
         self._runner: web.AppRunner | None = None
@@ -71,6 +72,7 @@ class Sidecar:
             pod_uid=self.uid,
             boot="life-1",
             arrived=ok + bad,
+            in_flight=self.in_flight,
             config_hash=self.config_hash,
             config_state=ConfigState.APPLIED if self.config_hash else ConfigState.NONE,
             series=(series,),

@@ -10,6 +10,7 @@ from fake_cluster import (
     FakeApi,
     FakeClock,
     FakeForecasts,
+    FakePrometheus,
     FakeSidecars,
     pod,
     policy,
@@ -37,6 +38,10 @@ class Stage:
         self.world = World()
         self.sidecars = FakeSidecars()
         self.forecasts = FakeForecasts()
+        self.prometheus = FakePrometheus()
+        self.settings = Settings()
+        """Of the next process."""
+        self.in_flight: dict[str, int] = {}
         self.arrived: dict[str, int] = {}
         self.errors: dict[str, int] = {}
         self.mute: set[str] = set()
@@ -58,9 +63,10 @@ class Stage:
             Surroundings(
                 api=self.api,
                 clock=cast(Clock, self.clock),
-                settings=Settings(),
+                settings=self.settings,
                 world=self.world,
                 source=self.sidecars,
+                prometheus=self.prometheus,
                 forecasts=self.forecasts,
                 metrics=self.metrics,
             )
@@ -102,6 +108,7 @@ class Stage:
             errors=self.errors.get(uid, 0),
             tokens=self.tokens,
             tenant=self.tenant,
+            in_flight=self.in_flight.get(uid, 0),
             config_hash="" if config is None else config.hash,
         )
 

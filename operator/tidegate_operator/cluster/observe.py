@@ -19,6 +19,9 @@ from tidegate_operator.cluster.client import Api
 from tidegate_operator.crd.spec import TargetRef
 from tidegate_wire.names import INJECTED, PORT_ADMIN, STATUS
 
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+"""Annotation of Kubernetes': who has less of it is removed first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
@@ -38,6 +41,8 @@ class Pod:
     terminating: bool = False
     ended: bool = False
     """Succeeded or Failed: it will not come back."""
+    deletion_cost: int | None = None
+    """``None``: nobody wrote one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +67,7 @@ def read_pod(manifest: Mapping[str, Any]) -> Pod:
     conditions: list[Mapping[str, Any]] = status.get("conditions") or []
     ready = next((c for c in conditions if c.get("type") == "Ready"), {})
     is_ready = ready.get("status") == "True"
+    annotations = meta.get("annotations") or {}
     return Pod(
         uid=str(meta.get("uid", "")),
         namespace=str(meta.get("namespace", "")),
@@ -69,12 +75,21 @@ def read_pod(manifest: Mapping[str, Any]) -> Pod:
         labels=dict(meta.get("labels") or {}),
         created_at=parse_timestamp(meta.get("creationTimestamp")) or 0.0,
         ip=str(status.get("podIP") or ""),
-        admin_port=_admin_port((meta.get("annotations") or {}).get(STATUS)),
+        admin_port=_admin_port(annotations.get(STATUS)),
         ready=is_ready,
         ready_at=parse_timestamp(ready.get("lastTransitionTime")) if is_ready else None,
         terminating=meta.get("deletionTimestamp") is not None,
         ended=status.get("phase") in ("Succeeded", "Failed"),
+        deletion_cost=_cost(annotations.get(DELETION_COST)),
     )
+
+
+def _cost(annotation: str | None) -> int | None:
+    """What can't be read stands for somebody's wish all the same: the default, 0."""
+    try:
+        return None if annotation is None else int(annotation)
+    except (TypeError, ValueError):
+        return 0
 
 
 def _admin_port(annotation: str | None) -> int:
@@ -214,6 +229,12 @@ async def sweep_pods(api: Api, world: World) -> None:
     for uid, manifest in listed.items():
         if uid not in world.pods and not world.has_gone(uid):
             world.see_pod(manifest)
+
+
+async def read_ready(api: Api, namespace: str, target: TargetRef) -> int:
+    """How many Ready pods the workload itself counts, with a sidecar or without."""
+    manifest = await api.get(paths.workload(namespace, target.plural, target.name))
+    return int((manifest.get("status") or {}).get("readyReplicas", 0))
 
 
 async def read_scale(api: Api, namespace: str, target: TargetRef) -> Scale:

@@ -41,6 +41,10 @@ def autoscalers() -> str:
     return "/apis/autoscaling/v2/horizontalpodautoscalers"
 
 
+def secret(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/secrets/{name}"
+
+
 def config_maps(namespace: str) -> str:
     return f"/api/v1/namespaces/{namespace}/configmaps"
 

@@ -20,7 +20,7 @@ from tidegate_operator.crd.hands import (
 from tidegate_operator.crd.seen import BUDGET_REASONS, Seen, Sidecars, budget_rung, share_used
 from tidegate_operator.crd.spec import PolicySpec
 from tidegate_operator.decide.rungs import Rung
-from tidegate_operator.decide.words import Actuator, DataState, Mode, Reason
+from tidegate_operator.decide.words import Actuator, DataState, Demand, Mode, Reason
 
 Answer = tuple[str, Reason, str]
 """Status (True, False or Unknown), reason, message."""
@@ -91,8 +91,17 @@ def _ready(seen: Seen) -> Answer:
 
 def _lacks(seen: Seen) -> str:
     """Where to look when a policy that is fine does nothing."""
-    fine = seen.injection is None or seen.injection.healthy is not False
+    fine = seen.injection is None or seen.injection.healthy is not False or _needs_none(seen)
     return "" if fine else "; its pods are not all served, see InjectionHealthy"
+
+
+def _needs_none(seen: Seen) -> bool:
+    """Whether a target without sidecars is as it should be: all that is wanted of it is to scale,
+    and its demand comes from elsewhere."""
+    if seen.spec is None or seen.spec.prometheus is None or seen.injection is None:
+        return False
+    rules = seen.spec.rules
+    return seen.injection.reason is Reason.NOT_ASKED and not (rules.budgets or rules.triggers)
 
 
 def _missing(seen: Seen) -> str:
@@ -153,9 +162,18 @@ def _metrics(seen: Seen) -> Answer | None:
     if seen.decision is not None and seen.decision.scaling.reason is Reason.ASLEEP:
         return "True", Reason.ASLEEP, "scaled to zero; there is no sidecar to ask"
     if state is DataState.PRESENT:
-        return "True", Reason.METRICS_FOUND, "all sidecars that should answer do"
-    reason, message = _DATA[state]
-    return "False", reason, message
+        told = "all sidecars that should answer do"
+        if seen.spec is not None and seen.spec.prometheus is not None:
+            told = f"{seen.spec.prometheus.url} gives the demand"
+        return "True", Reason.METRICS_FOUND, told
+    return _no_demand(seen.inputs.demand)
+
+
+def _no_demand(demand: Demand) -> Answer:
+    reason, words = _DATA[demand.state]
+    if demand.message:
+        words = f"{demand.message}; nothing is scaled down"
+    return "False", reason, words
 
 
 def _forecast(seen: Seen) -> Answer | None:
@@ -196,9 +214,8 @@ def _scaling_active(seen: Seen) -> Answer | None:
     if scaling.reason is Reason.ASLEEP:
         words = "idle and scaled to zero; a forecast, a schedule or a person wakes it"
         return "True", scaling.reason, words
-    state = seen.inputs.demand.state
-    if state is not DataState.PRESENT:
-        return "False", *_DATA[state]
+    if seen.inputs.demand.state is not DataState.PRESENT:
+        return _no_demand(seen.inputs.demand)
     if seen.spec.rules.actuator is not Actuator.SCALE:
         return _asked_for(seen, seen.spec, scaling.replicas)
     return "True", Reason.READY, "replicas follow demand and forecast"
@@ -286,6 +303,8 @@ def _injection(seen: Seen) -> Answer | None:
     health = seen.injection
     if health is None or seen.conflict_with:
         return None
+    if _needs_none(seen):
+        return "True", Reason.NOT_ASKED, "no sidecar was asked for, and demand needs none"
     status = "Unknown" if health.healthy is None else str(health.healthy)
     return status, health.reason, health.message
 

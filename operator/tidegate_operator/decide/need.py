@@ -58,7 +58,8 @@ class Need:
 def trouble_with(demand: Demand) -> tuple[Reason | None, str]:
     """Why ``demand`` can't be decided on. Not-a-number is an error, never zero (dynamo#3131)."""
     if demand.state in _STATE_REASONS:
-        return _STATE_REASONS[demand.state]
+        reason, words = _STATE_REASONS[demand.state]
+        return reason, demand.message or words
     if demand.rps is None or not 0 <= demand.rps < math.inf:
         return Reason.DATA_ERROR, f"demand is not a rate: {demand.rps}"
     return None, ""

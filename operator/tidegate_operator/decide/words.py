@@ -280,6 +280,8 @@ class Demand:
     tokens_per_request: float | None = None
     """Input and output, mean of the requests that ended lately; ``None`` where no usage is
     known."""
+    message: str = ""
+    """Why it is not present, where the source said so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tidegate_operator.cluster.client import Api, ApiError
-from tidegate_operator.cluster.observe import Pod, Scale, World, read_scale
+from tidegate_operator.cluster.observe import Pod, Scale, World, read_ready, read_scale
 from tidegate_operator.crd.seen import Sidecars
 from tidegate_operator.crd.spec import TargetRef
 from tidegate_operator.sources.sidecars import Address
@@ -38,7 +38,9 @@ class Look:
     answers: Mapping[str, SidecarStats | None] = field(default_factory=dict)
     """By pod UID: of those that must answer, and of others that did."""
     unseen: int = 0
-    """Pods that the target counts and that are not known with a sidecar."""
+    """Pods that the target counts and that are not known with a sidecar, but should be."""
+    counted_ready: int | None = None
+    """Pods that the workload itself counts as Ready; ``None``: those with a sidecar are all."""
 
     @property
     def must_answer(self) -> list[Pod]:
@@ -46,10 +48,12 @@ class Look:
 
     @property
     def ready(self) -> int:
-        return len(self.must_answer)
+        return len(self.must_answer) if self.counted_ready is None else self.counted_ready
 
     @property
     def starting(self) -> int:
+        if self.counted_ready is not None and self.scale is not None:
+            return max(0, self.scale.pods - self.counted_ready)
         waiting = sum(not pod.ready and not pod.terminating for pod in self.pods)
         return waiting + self.unseen
 
@@ -64,15 +68,25 @@ class Look:
 
 
 async def look_at(
-    api: Api, source: Source, world: World, namespace: str, target: TargetRef, selector: str
+    api: Api,
+    source: Source,
+    world: World,
+    namespace: str,
+    target: TargetRef,
+    selector: str,
+    *,
+    everywhere: bool = False,
 ) -> Look:
     """Look at a target; ``selector`` finds its last pods where the target itself is gone.
 
-    ``ApiError`` where the API server can't say.
+    ``everywhere``: pods without a sidecar carry load too and are nobody's fault. ``ApiError``
+    where the API server can't say.
     """
     scale: Scale | None = None
+    ready: int | None = None
     try:
         scale = await read_scale(api, namespace, target)
+        ready = await read_ready(api, namespace, target) if everywhere else None
     except ApiError as error:
         if error.status != 404:
             raise
@@ -86,7 +100,13 @@ async def look_at(
             answers.pop(pod.uid, None)
     standing = sum(not pod.terminating for pod in pods)
     counted = 0 if scale is None else scale.pods
-    return Look(scale=scale, pods=pods, answers=answers, unseen=max(0, counted - standing))
+    return Look(
+        scale=scale,
+        pods=pods,
+        answers=answers,
+        unseen=0 if everywhere else max(0, counted - standing),
+        counted_ready=ready,
+    )
 
 
 def _must_answer(pod: Pod) -> bool:

@@ -22,6 +22,7 @@ from tidegate_operator.handlers.policy import Surroundings
 from tidegate_operator.handlers.watch import sweep, watch
 from tidegate_operator.settings import Settings
 from tidegate_operator.sources.forecaster import Forecaster
+from tidegate_operator.sources.prometheus import Prometheus
 from tidegate_operator.sources.sidecars import Sidecars
 from tidegate_wire.clock import Clock
 
@@ -53,13 +54,17 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event) -> int:
     asyncio.get_running_loop().set_exception_handler(_tell_stray)
     forecaster = Forecaster(clock, train_timeout_s=settings.train_timeout_s)
     try:
-        async with Sidecars(clock, settings.pull_timeout_s) as sidecars:
+        async with (
+            Sidecars(clock, settings.pull_timeout_s) as sidecars,
+            Prometheus() as prometheus,
+        ):
             around = Surroundings(
                 api=api,
                 clock=clock,
                 settings=settings,
                 world=World(),
                 source=sidecars,
+                prometheus=prometheus,
                 forecasts=forecaster,
                 metrics=Metrics(),
             )

@@ -38,9 +38,11 @@ from tidegate_operator.handlers.hands import (
     set_replicas,
     writes_replicas,
 )
+from tidegate_operator.handlers.leaving import Leaving, namespaces
 from tidegate_operator.handlers.look import ColdStarts, Look, Source, count_sidecars, look_at
 from tidegate_operator.handlers.metrics import Metrics
 from tidegate_operator.handlers.mind import Mind, demand_state, forget_scaling, key_of
+from tidegate_operator.handlers.observed import Observed, Servers
 from tidegate_operator.handlers.recent import Recent
 from tidegate_operator.handlers.telling import Teller, told_of
 from tidegate_operator.handlers.watchdog import Watchdog
@@ -67,6 +69,7 @@ class Surroundings:
     settings: Settings
     world: World
     source: Source
+    prometheus: Servers
     forecasts: Forecasts
     metrics: Metrics
 
@@ -97,6 +100,10 @@ class PolicyLoop:
                 for condition in self._status.get("conditions") or ()
             ),
         )
+        self._leaving = Leaving(
+            around.api, self.namespace, namespaces(around.settings.pod_deletion_cost_in)
+        )
+        self._observed = Observed(around.api, around.prometheus, self.namespace, self.name)
         self._mind: Mind | None = None
         self._selector = ""
         self._saw_whole = False
@@ -143,10 +150,12 @@ class PolicyLoop:
         """The policy is gone: its objects go with it, what is kept of it here goes now."""
         if self._mind is not None:
             await self._mind.ahead.close()
+        await self._observed.close()
         self._around.metrics.forget(self._where)
 
     async def settled(self) -> None:
-        """Wait for a forecast that is being asked for."""
+        """Wait for a forecast and a history that are being asked for."""
+        await self._observed.settled()
         if self._mind is not None:
             await self._mind.ahead.settled()
 
@@ -203,8 +212,15 @@ class PolicyLoop:
     async def _work(self, spec: PolicySpec, mind: Mind, now: float) -> Seen:
         around = self._around
         look = await look_at(
-            around.api, around.source, around.world, self.namespace, spec.target, self._selector
+            around.api,
+            around.source,
+            around.world,
+            self.namespace,
+            spec.target,
+            self._selector,
+            everywhere=spec.prometheus is not None,
         )
+        await self._observed.look(spec, now)
         inputs = self._inputs(spec, mind, look, now)
         if look.scale is None or inputs is None:
             await self._offer(spec, None, now)
@@ -219,6 +235,8 @@ class PolicyLoop:
         await self._offer(spec, decision, now)
         scale_error, scaled = "", True
         if hold is None and writes_replicas(spec) and decision.scaling.replicas != inputs.current:
+            if decision.scaling.replicas < inputs.current:
+                await self._leaving.mark(spec.target, look, decision.scaling.replicas)
             wrote = await self._set_replicas(spec, mind, decision, look.scale, now)
             scale_error, scaled = wrote.error, wrote.done
             memory = replace(memory, hands=wrote.hands)
@@ -252,8 +270,13 @@ class PolicyLoop:
         if look.scale is None:
             return None
         self._saw_whole = self._saw_whole or (look.whole and look.ready > 0)
-        demand = mind.demand.demand(now, spec.rules.scaling.max_age_s)
+        max_age_s = spec.rules.scaling.max_age_s
+        demand = mind.demand.demand(now, max_age_s)
+        demand = demand if self._saw_whole else unproven(demand)
         start_minute, counts = mind.demand.minutes()
+        if spec.prometheus is not None:
+            demand = self._observed.demand(now, max_age_s, demand)
+            start_minute, counts = self._observed.minutes()
         mind.ahead.ask(
             spec,
             start_minute=start_minute,
@@ -266,7 +289,7 @@ class PolicyLoop:
             current=look.scale.replicas,
             ready=look.ready,
             starting=look.starting,
-            demand=demand if self._saw_whole else unproven(demand),
+            demand=demand,
             forecast=mind.ahead.newest,
             lead_s=horizon_s(spec, mind.cold_starts.samples),
             counts=mind.ledger.counts(),
