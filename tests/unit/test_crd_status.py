@@ -397,6 +397,41 @@ def test_sidecars_are_judged(sidecars: dict[str, Any], status: str, reason: str)
     assert judge_sidecars(Sidecars(**sidecars))[:2] == (status, reason)
 
 
+@pytest.mark.parametrize(
+    ("expected", "reporting", "estimated", "message"),
+    [
+        pytest.param(4, 4, 0.0, "all sidecars that should answer do", id="nobody is silent"),
+        pytest.param(
+            *(
+                4,
+                3,
+                0.254,
+                "3 of 4 sidecars answer; 25% of the demand is what the others said last",
+            ),
+            id="one is silent that was heard before",
+        ),
+        pytest.param(
+            *(4, 3, 0.0, "3 of 4 sidecars answer; of the others no demand is known"),
+            id="one is silent that was never heard",
+        ),
+    ],
+)
+def test_a_demand_that_is_partly_estimated_says_so(
+    expected: int, reporting: int, estimated: float, message: str
+) -> None:
+    demand = Demand(state=DataState.PRESENT, rps=12.0, estimated=estimated)
+    status = build_status(
+        {},
+        seen(
+            inputs=replace(INPUTS, demand=demand),
+            sidecars=Sidecars(expected=expected, reporting=reporting),
+        ),
+    )
+    answer = condition(status, "MetricsAvailable")
+    assert (answer["status"], answer["message"]) == ("True", message)
+    assert status["demand"].get("estimated") == ("25%" if estimated else None)
+
+
 def test_measured_figures_alone_are_no_news() -> None:
     before = build_status({}, seen())
     busier = replace(INPUTS, demand=Demand(state=DataState.PRESENT, rps=13.0))

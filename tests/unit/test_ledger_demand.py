@@ -311,6 +311,20 @@ def test_a_pod_that_is_silent_is_taken_to_go_on() -> None:
     assert whole == [], "and what it did meanwhile stands in its minutes"
 
 
+def test_the_share_that_is_made_up_is_said() -> None:
+    one, two = pods(2)
+    history = begun(one, two)
+    now = steady(history, one, two)
+    assert history.demand(now, MAX_AGE_S).estimated == 0.0
+    shares = []
+    for i in range(1, 50):
+        history.record(now + 15 * i, {"pod-0": one.serve(15), "pod-1": None})
+        shares.append(history.demand(now + 15 * i, MAX_AGE_S).estimated)
+    assert shares[:4] == pytest.approx([1 / 8, 2 / 8, 3 / 8, 4 / 8]), "of the last minute"
+    assert shares[4:40] == pytest.approx([1 / 2] * 36)
+    assert shares[-1] == 0.0, "after ten minutes nothing is made up any more"
+
+
 def test_a_pod_that_is_silent_for_long_is_no_longer_made_up() -> None:
     sidecars = pods(3)
     history = begun(*sidecars)

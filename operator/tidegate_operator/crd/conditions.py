@@ -162,11 +162,20 @@ def _metrics(seen: Seen) -> Answer | None:
     if seen.decision is not None and seen.decision.scaling.reason is Reason.ASLEEP:
         return "True", Reason.ASLEEP, "scaled to zero; there is no sidecar to ask"
     if state is DataState.PRESENT:
-        told = "all sidecars that should answer do"
-        if seen.spec is not None and seen.spec.prometheus is not None:
-            told = f"{seen.spec.prometheus.url} gives the demand"
-        return "True", Reason.METRICS_FOUND, told
+        return "True", Reason.METRICS_FOUND, _found(seen, seen.inputs.demand)
     return _no_demand(seen.inputs.demand)
+
+
+def _found(seen: Seen, demand: Demand) -> str:
+    if seen.spec is not None and seen.spec.prometheus is not None:
+        return f"{seen.spec.prometheus.url} gives the demand"
+    silent = seen.sidecars.expected - seen.sidecars.reporting
+    if silent <= 0:
+        return "all sidecars that should answer do"
+    count = f"{seen.sidecars.reporting} of {seen.sidecars.expected} sidecars answer"
+    if not demand.estimated:
+        return f"{count}; of the others no demand is known"
+    return f"{count}; {demand.estimated:.0%} of the demand is what the others said last"
 
 
 def _no_demand(demand: Demand) -> Answer:

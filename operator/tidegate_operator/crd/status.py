@@ -120,6 +120,8 @@ def _demand(inputs: Inputs) -> dict[str, Any]:
     block = {"state": str(inputs.demand.state)}
     if inputs.demand.rps is not None:
         block["rps"] = decimal(inputs.demand.rps)
+    if inputs.demand.estimated:
+        block["estimated"] = f"{inputs.demand.estimated:.0%}"
     return block
 
 

@@ -272,6 +272,8 @@ class Demand:
     age_s: float = 0.0
     reporting: int = 0
     """Sidecars that answered the last look."""
+    estimated: float = 0.0
+    """Share of ``rps`` that is what silent sidecars said last, in [0, 1]."""
     in_flight: int | None = None
     mean_in_flight: float | None = None
     """Over the last minute's looks; ``None`` where unknown."""

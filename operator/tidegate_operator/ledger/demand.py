@@ -81,6 +81,7 @@ class DemandHistory:
         self._answered: frozenset[str] = frozenset()
         self._covered_from: float | None = None
         self._rps: float | None = None
+        self._estimated = 0.0
         self._service_s: float | None = None
         self._growths: deque[_Growth] = deque()
         self._rates: deque[tuple[float, float]] = deque()
@@ -220,9 +221,12 @@ class DemandHistory:
     def _rate(self, now: float, covered_from: float) -> float:
         """Requests per second over the last minute, or over as much of it as was seen."""
         start = max(now - RATE_WINDOW_S, covered_from)
-        total = sum(growth.within(start, now) for growth in self._growths)
-        for process in self._silent(now):
-            total += process.rps * (now - max(start, process.seen_at))
+        told = sum(growth.within(start, now) for growth in self._growths)
+        estimated = sum(
+            process.rps * (now - max(start, process.seen_at)) for process in self._silent(now)
+        )
+        total = told + estimated
+        self._estimated = estimated / total if total else 0.0
         return total / (now - start)
 
     def _silent(self, now: float) -> list[_Process]:
@@ -281,6 +285,7 @@ class DemandHistory:
             peak_rps=max((rps for _, rps in self._rates), default=self._rps),
             age_s=age_s,
             reporting=reporting,
+            estimated=self._estimated,
             in_flight=in_flight,
             mean_in_flight=sum(flying) / len(flying) if flying else None,
             service_s=self._service_s,
