@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypedDict
 
 from tidegate_operator.backtest.assume import Assumptions
 from tidegate_operator.replay.ahead import ForecastSource, no_forecast
@@ -143,9 +144,14 @@ def oracle_sweep(trace: Trace, assumed: Assumptions) -> list[Entry]:
     ]
 
 
-def _limits(assumed: Assumptions) -> dict[str, int]:
+class _Limits(TypedDict):
+    min_replicas: int
+    max_replicas: int
+
+
+def _limits(assumed: Assumptions) -> _Limits:
     scaling = assumed.rules.scaling
-    return {"min_replicas": scaling.min_replicas, "max_replicas": scaling.max_replicas}
+    return _Limits(min_replicas=scaling.min_replicas, max_replicas=scaling.max_replicas)
 
 
 def static_pods(trace: Trace, assumed: Assumptions) -> int:

@@ -31,6 +31,8 @@ class Seen:
         self._busy = [0.0]
         self._in_flight = [0.0]
         """Sums from the beginning to the end of each step, so that a window is a difference."""
+        self._ready: list[int] = []
+        """At the end of each step."""
 
     @property
     def starting(self) -> int:
@@ -42,8 +44,9 @@ class Seen:
         self.in_flight = plant.waiting + round(plant.busy_slots)
         self.ended, self.duration_s = plant.ended, plant.duration_s
 
-    def note(self, requests: float, busy_share: float, in_flight: float) -> None:
+    def note(self, requests: float, busy_share: float, in_flight: float, ready: int) -> None:
         """Add a step's measurements."""
+        self._ready.append(ready)
         self.arrived += round(requests)
         self._arrived.append(self._arrived[-1] + requests)
         self._busy.append(self._busy[-1] + busy_share)
@@ -61,6 +64,11 @@ class Seen:
     def concurrency(self, window_s: float, lag_s: float = 0.0) -> float:
         """Mean number of requests that waited or were served."""
         return _mean(self._in_flight, window_s, lag_s)
+
+    def ready_throughout(self, window_s: float) -> int:
+        """Pods that were Ready in every step of the window; as many as are where none was
+        measured yet."""
+        return min(self._ready[-max(1, round(window_s / STEP_S)) :], default=self.ready)
 
 
 def _mean(sums: list[float], window_s: float, lag_s: float) -> float:

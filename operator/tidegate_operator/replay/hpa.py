@@ -1,15 +1,23 @@
 """Kubernetes' HorizontalPodAutoscaler (autoscaling/v2), as a rival to be measured against.
 
 Law: the published algorithm with its defaults, nothing weaker: 15 s sync, 10 % tolerance, pods
-that are not Ready handled as its replica calculator does, scale-up by max(4 pods, 100 %) in 15 s,
-scale-down after 300 s of stabilisation. Metrics come from a 60 s window 30 s ago, as with a 30 s
-scrape. Source: kubernetes.io/docs/tasks/run-application/horizontal-pod- autoscale and
-pkg/controller/podautoscaler.
+without a metric or not Ready handled as its replica calculator does, ``behavior`` by its own
+module. Metrics come from a 60 s window 30 s ago, as with a 30 s scrape. Source:
+kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale and
+pkg/controller/podautoscaler/{horizontal,replica_calculator}.go.
 """
 
 import math
 from dataclasses import dataclass, field
 
+from tidegate_operator.replay.behavior import (
+    SCALE_DOWN,
+    SCALE_UP,
+    Past,
+    ScalingRules,
+    limited,
+    stabilized,
+)
 from tidegate_operator.replay.control import TICK_S, Seen
 
 
@@ -26,10 +34,8 @@ class HpaRules:
     tolerance: float = 0.10
     window_s: float = 60.0
     lag_s: float = 30.0
-    up_pods: int = 4
-    up_factor: float = 2.0
-    up_period_s: float = 15.0
-    stabilization_s: float = 300.0
+    up: ScalingRules = SCALE_UP
+    down: ScalingRules = SCALE_DOWN
 
     def __post_init__(self) -> None:
         if (self.target_rps is None) == (self.target_utilization is None):
@@ -42,8 +48,8 @@ class Hpa:
 
     rules: HpaRules
     period_s: float = TICK_S
-    recommendations: list[tuple[float, int]] = field(default_factory=list)
-    added: list[tuple[float, int]] = field(default_factory=list)
+    past: Past = field(default_factory=Past)
+    met: bool = False
 
     @property
     def name(self) -> str:
@@ -53,33 +59,36 @@ class Hpa:
         return f"HPA at {rules.target_utilization:.0%} utilization"
 
     def wanted(self, seen: Seen) -> int:
+        rules, now, current = self.rules, seen.now, seen.current
+        if not self.met:  # what it finds counts as recommended
+            self.met = True
+            self.past.recommendations.append((now, current))
+        if current == 0 and rules.min_replicas > 0:
+            return 0  # whoever set it to 0 switched the autoscaler off
+        if not rules.min_replicas <= current <= rules.max_replicas:
+            return min(max(current, rules.min_replicas), rules.max_replicas)
+        self.past.forget(now, rules.up, rules.down)
+        desired = self._recommended(seen)
+        count = stabilized(self.past, now, current, desired, rules.up, rules.down)
+        self.past.recommendations.append((now, desired))
+        count = limited(self.past, now, current, count, rules.up, rules.down)
+        count = min(max(count, rules.min_replicas), rules.max_replicas)
+        if count != current:
+            self.past.changes.append((now, count - current))
+        return count
+
+    def _recommended(self, seen: Seen) -> int:
         rules = self.rules
         if rules.target_rps is not None:
             rps = seen.rps(rules.window_s, rules.lag_s)
-            count = by_average_value(rps, rules.target_rps, seen.current, rules.tolerance)
-        else:
-            share = seen.utilization(rules.window_s, rules.lag_s)
-            target = rules.target_utilization or 1.0
-            count = by_utilization(share, target, seen.ready, seen.starting, rules.tolerance)
-        count = self._stabilized(seen.now, count)
-        count = min(count, self._up_limit(seen.now, seen.current))
-        count = min(max(count, rules.min_replicas), rules.max_replicas)
-        if count > seen.current:
-            self.added.append((seen.now, count - seen.current))
-        return count
-
-    def _stabilized(self, now: float, count: int) -> int:
-        """Down only to the highest recommendation of the window; up at once."""
-        since = now - self.rules.stabilization_s
-        self.recommendations = [r for r in self.recommendations if r[0] > since]
-        self.recommendations.append((now, count))
-        return max(recommended for _, recommended in self.recommendations)
-
-    def _up_limit(self, now: float, current: int) -> int:
-        since = now - self.rules.up_period_s
-        self.added = [event for event in self.added if event[0] > since]
-        began = current - sum(pods for _, pods in self.added)
-        return max(began + self.rules.up_pods, math.ceil(began * self.rules.up_factor))
+            return by_average_value(rps, rules.target_rps, seen.current, rules.tolerance)
+        share = seen.utilization(rules.window_s, rules.lag_s)
+        # A pod's figures count once they cover a whole window after it became Ready.
+        measured = min(seen.ready_throughout(rules.window_s + rules.lag_s), seen.current)
+        target = rules.target_utilization or 1.0
+        return by_utilization(
+            share, target, measured, unready=seen.current - measured, tolerance=rules.tolerance
+        )
 
 
 _HAIR = 1e-9
@@ -94,26 +103,44 @@ def by_average_value(total: float, target: float, current: int, tolerance: float
 
 
 def by_utilization(
-    share: float, target: float, ready: int, starting: int, tolerance: float
+    share: float,
+    target: float,
+    measured: int,
+    *,
+    unready: int = 0,
+    missing: int = 0,
+    tolerance: float = 0.10,
 ) -> int:
     """Replicas so that the mean share becomes ``target``.
 
-    Pods that start count as idle when it would scale up, and as at target when it would scale
-    down; if that turns the direction round, nothing is done.
+    Pods that are not Ready count as idle when it would scale up, and not at all when it would
+    scale down; pods whose metric is missing count as idle, or as busy. If that turns the direction
+    round, nothing is done. Shares are whole percents, rounded down, as the metrics client has
+    them.
+
+    Args:
+        share: mean over the ``measured`` pods.
     """
-    current = ready + starting
-    if ready == 0:
+    current = measured + unready + missing
+    if measured == 0:
         return current
-    ratio = share / target
-    if starting == 0:
-        if abs(ratio - 1) <= tolerance + _HAIR:
-            return current
-        return math.ceil(ratio * ready - _HAIR)
-    if ratio < 1:
-        damped = (share * ready + target * starting) / current / target
-    else:
-        damped = share * ready / current / target
+    ratio = _ratio(share, target)
+    if ratio == 1:
+        return current
+    waiting = unready if ratio > 1 else 0
+    if not waiting and not missing:
+        within = abs(ratio - 1) <= tolerance + _HAIR
+        return current if within else math.ceil(ratio * measured - _HAIR)
+    counted = measured + waiting + missing
+    filled = share * measured + (missing * max(1.0, target) if ratio < 1 else 0.0)
+    damped = _ratio(filled / counted, target)
     turned = (ratio < 1 < damped) or (damped < 1 < ratio)
     if turned or abs(damped - 1) <= tolerance + _HAIR:
         return current
-    return math.ceil(damped * current - _HAIR)
+    count = math.ceil(damped * counted - _HAIR)
+    against = (damped < 1 and count > current) or (damped > 1 and count < current)
+    return current if against else count
+
+
+def _ratio(share: float, target: float) -> float:
+    return math.floor(share * 100 + _HAIR) / 100 / target

@@ -71,7 +71,7 @@ def replay(
             if reasoned is not None:
                 _reasoned(reasoned.last, seen.now, story)
         state.step(requests, work_s)
-        seen.note(requests, state.busy_share, state.waiting + state.busy_slots)
+        seen.note(requests, state.busy_share, state.waiting + state.busy_slots, state.ready)
         story.ready.append(state.ready)
         story.paid_s.append(state.paid_s)
         story.queue.append(state.waiting)

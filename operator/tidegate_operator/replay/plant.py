@@ -39,8 +39,11 @@ class PlantRules:
     """Standard deviation over mean of single service times, which are gamma distributed."""
     by_tokens: bool = True
     """Whether service times come from a trace's tokens, where it has them."""
-    prompt_token_s: float = 0.000063
-    output_token_s: float = 0.028
+    prompt_token_s: float = 0.00015
+    output_token_s: float = 0.040
+    """Both: Llama-2 70B on two H100 with 8 requests in a batch, as measured for Splitwise
+    (ISCA'24; github.com/Mutinifni/splitwise-sim, data/perf_model.csv: 606 ms for 8 x 512 tokens,
+    then 40 ms a token)."""
     cold_start_s: float = 180.0
     """From a pod's creation to its Ready: the median."""
     cold_start_sigma: float = 0.0
