@@ -97,3 +97,21 @@ def test_the_target_is_a_share_of_the_pods_slots() -> None:
     scaler = Kpa(KpaRules(slots_per_pod=8, max_replicas=50))
     assert scaler.wanted(seen(0, 1, 1, in_flight=56)) == 10, "56 in flight at 5.6 a pod"
     assert scaler.wanted(seen(5, 1, 1, in_flight=5600)) == 50, "maxScale"
+
+
+def test_scale_down_delay() -> None:
+    """AutoscalerScaleDownDelay, "gradual": the highest count of the last five minutes stands."""
+    scaler = Kpa(
+        KpaRules(
+            slots_per_pod=10,
+            target_utilization=1.0,
+            min_replicas=0,
+            panic_threshold=100.0,
+            scale_down_delay_s=300.0,
+        )
+    )
+    counts = [
+        scaler.wanted(seen(60.0 * minute, 1, 1, in_flight=load))
+        for minute, load in [(9, 40), (10, 30), (11, 0), (14, 0), (15, 0)]
+    ]
+    assert counts == [4, 4, 4, 3, 0]

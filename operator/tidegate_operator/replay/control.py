@@ -4,7 +4,8 @@ Law: a controller sees what was measured until now; only the oracle (``oracle.py
 future, and says so in its name.
 """
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from tidegate_operator.decide.words import Decision
@@ -99,6 +100,23 @@ class GivesReasons(Protocol):
 
     @property
     def last(self) -> Decision | None: ...
+
+
+@dataclass(slots=True)
+class Hold:
+    """The highest count of the last ``hold_s``: down late, up at once."""
+
+    hold_s: float
+    counts: deque[tuple[float, int]] = field(default_factory=deque)
+    """(time, count), highest first: what a later one outdid is forgotten."""
+
+    def highest(self, now: float, count: int) -> int:
+        while self.counts and self.counts[0][0] <= now - self.hold_s:
+            self.counts.popleft()
+        while self.counts and self.counts[-1][1] <= count:
+            self.counts.pop()
+        self.counts.append((now, count))
+        return self.counts[0][1]
 
 
 @dataclass(frozen=True, slots=True)

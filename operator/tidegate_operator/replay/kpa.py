@@ -7,9 +7,9 @@ each 2 s; here each step of 5 s, which is also the shortest panic window.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from tidegate_operator.replay.control import Seen
+from tidegate_operator.replay.control import Hold, Seen
 from tidegate_operator.replay.plant import STEP_S
 
 
@@ -25,6 +25,9 @@ class KpaRules:
     panic_threshold: float = 2.0
     max_scale_up_rate: float = 1000.0
     max_scale_down_rate: float = 2.0
+    scale_down_delay_s: float = 0.0
+    """Its default; without a delay each ripple takes a pod away that needs a cold start to come
+    back."""
     min_replicas: int = 1
     max_replicas: int = 100
 
@@ -43,6 +46,10 @@ class Kpa:
     panic_at: float | None = None
     panic_pods: int = 0
     met: bool = False
+    delay: Hold = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.delay = Hold(self.rules.scale_down_delay_s)
 
     @property
     def name(self) -> str:
@@ -57,6 +64,7 @@ class Kpa:
         stable = seen.concurrency(rules.stable_window_s)
         panic = seen.concurrency(rules.panic_window_s)
         count = self.scale(seen.now, seen.ready, stable, panic)
+        count = self.delay.highest(seen.now, count)
         return min(max(count, rules.min_replicas), rules.max_replicas)
 
     def scale(self, now: float, ready: int, stable: float, panic: float) -> int:

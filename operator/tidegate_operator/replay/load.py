@@ -53,6 +53,11 @@ def load_of(trace: Trace, plant: PlantRules, seed: int) -> Load:
     )
 
 
+def busy_slots(trace: Trace, plant: PlantRules) -> Floats:
+    """Slots that the requests of each step of ``trace`` keep busy (Little's law)."""
+    return np.asarray(_held(trace.requests) * _service_s(trace, plant) / trace.step_s)
+
+
 def mean_service_s(trace: Trace, plant: PlantRules) -> float:
     """Of all requests of ``trace``, by their tokens; the plant's own where it has none."""
     means, known = _service_s(trace, plant), _held(trace.requests)

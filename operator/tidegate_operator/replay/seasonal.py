@@ -4,16 +4,18 @@ Law: it knows the trace up to now, and nothing later.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from tidegate_operator.replay.control import TICK_S, Seen
+from tidegate_operator.replay.control import TICK_S, Hold, Seen
 from tidegate_operator.replay.plant import PlantRules
 from tidegate_operator.replay.trace import DAY_S, MINUTE_S, Trace
 
 WINDOW_S = 60.0
+HOLD_S = 300.0
+"""Down after so long only, as an HPA."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class SeasonalNaive:
     """Pods for yesterday's highest minute of the time that a new pod would be there for, and at
     least for the last minute."""
@@ -23,6 +25,7 @@ class SeasonalNaive:
     plant: PlantRules
     utilization: float = 0.8
     period_s: float = TICK_S
+    hold: Hold = field(default_factory=lambda: Hold(HOLD_S))
 
     @property
     def name(self) -> str:
@@ -35,4 +38,5 @@ class SeasonalNaive:
         known = self.trace.requests[max(0, first) : max(0, last + 1)]
         then = max((count for count in known if count is not None), default=0.0) / MINUTE_S
         rps = max(then, seen.rps(WINDOW_S))
-        return max(1, math.ceil(rps / (self.plant.pod_rps * self.utilization) - 1e-9))
+        count = max(1, math.ceil(rps / (self.plant.pod_rps * self.utilization) - 1e-9))
+        return self.hold.highest(seen.now, count)
