@@ -99,6 +99,10 @@ REASONS: Mapping[str, str] = {
     "MetricsAbsent": "No pod reports yet.",
     "MetricsStale": "The last whole look is older than `metrics.maxAge`.",
     "MetricsError": "Pods are there whose sidecars can't be read.",
+    "CapacityLearning": (
+        "More replicas were wanted, but what one carries is only known as a lower bound so far; "
+        "no pod is added by it."
+    ),
     "CapacityUnknown": "What one replica carries can't be told yet; the message says why.",
     "ForecastReliable": "The forecast beats the naive ones and is used.",
     "ForecastDisabled": "`forecast.enabled` is false, or the policy has no `scaling`.",

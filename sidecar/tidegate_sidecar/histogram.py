@@ -10,6 +10,7 @@ from typing import Final
 
 from tidegate_sidecar.trace import sampled_trace
 from tidegate_wire.names import Metric
+from tidegate_wire.stats import TTFT_BOUNDS_S
 
 EXAMPLE_S: Final = 1.0
 """So long a bucket keeps its example from newer ones: scrapes come every few seconds, and reading
@@ -84,6 +85,11 @@ class Histogram:
             if trace:
                 self._examples[place] = Example(value, trace, at)
 
+    def add_to(self, counts: list[int]) -> None:
+        """Add its counts, by bucket and not summed up, to those of others of its metric."""
+        for place, count in enumerate(self._counts):
+            counts[place] += count
+
     def render(self, *, exemplars: bool) -> str:
         """The lines; empty while nothing was observed. Only OpenMetrics knows exemplars."""
         counts = tuple(accumulate(self._counts))
@@ -115,14 +121,7 @@ DURATION: Final = Buckets(
     ),
 )
 """OpenTelemetry's GenAI buckets, and two more for long streams."""
-FIRST_TOKEN: Final = Buckets(
-    Metric.TIME_TO_FIRST_TOKEN,
-    (
-        *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5),
-        *(10.0, 15.0, 20.0, 30.0, 45.0, 60.0),
-    ),
-)
-"""OpenTelemetry's, carried on to 60 s as Envoy AI Gateway does: queues are longer than 10 s."""
+FIRST_TOKEN: Final = Buckets(Metric.TIME_TO_FIRST_TOKEN, TTFT_BOUNDS_S)
 PER_TOKEN: Final = Buckets(
     Metric.TIME_PER_OUTPUT_TOKEN,
     (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5),

@@ -250,6 +250,9 @@ class Meter:
         config_error: str,
     ) -> SidecarStats:
         """One look for the operator."""
+        ttft_counts = [0] * (len(FIRST_TOKEN.bounds) + 1)
+        for timings in self._timings.values():
+            timings.first_token.add_to(ttft_counts)
         return SidecarStats(
             pod_uid=pod_uid,
             boot=boot,
@@ -259,6 +262,7 @@ class Meter:
             config_state=config_state,
             config_error=config_error,
             series=tuple(series.to_wire() for series in self._series.values()),
+            ttft_counts=tuple(ttft_counts),
         )
 
     def series(self) -> list[Series]:

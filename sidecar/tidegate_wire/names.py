@@ -141,6 +141,8 @@ class Metric(StrEnum):
     READY_REPLICAS = "tidegate_policy_ready_replicas"
     FORECAST_DEMAND = "tidegate_forecast_demand"
     DEMAND = "tidegate_demand_requests_per_second"
+    LITTLES_LAW_GAP = "tidegate_littles_law_gap_ratio"
+    CAPACITY = "tidegate_replica_capacity"
     DECISIONS = "tidegate_decisions_total"
     BUDGET_USED_RATIO = "tidegate_budget_used_ratio"
     POLICY_TOKENS = "tidegate_policy_tokens_total"

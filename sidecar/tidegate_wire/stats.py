@@ -13,6 +13,12 @@ from tidegate_wire.config import WireError
 from tidegate_wire.names import ERROR_OUTCOMES, ConfigState, Outcome
 
 SCHEMA_VERSION = 1
+TTFT_BOUNDS_S = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5),
+    *(10.0, 15.0, 20.0, 30.0, 45.0, 60.0),
+)
+"""Upper bounds of ``ttft_counts``: OpenTelemetry's for the time to first token, carried on to 60 s
+as Envoy AI Gateway does, since queues are longer than 10 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,9 @@ class SidecarStats:
     config_state: ConfigState = ConfigState.NONE
     config_error: str = ""
     series: tuple[Series, ...] = ()
+    ttft_counts: tuple[int, ...] = ()
+    """Answers by time to first token, one count for each of ``TTFT_BOUNDS_S`` and one for what is
+    beyond; empty: a sidecar of a version that does not tell."""
 
     def to_json(self) -> bytes:
         body = {"schema_version": SCHEMA_VERSION, **_values(self)}
@@ -79,6 +88,7 @@ class SidecarStats:
             series = tuple(_series(item) for item in body["series"])
             values = _known(cls, body) | {
                 "series": series,
+                "ttft_counts": _counts(body.get("ttft_counts", ())),
                 "config_state": ConfigState(body["config_state"]),
             }
             return cls(**values)
@@ -104,6 +114,18 @@ def _series(item: Mapping[str, Any]) -> Series:
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
             raise WireError(f"stats.series.{name} must be a number from 0 up, was: {value!r:.80}")
     return Series(**values)
+
+
+def _counts(values: Any) -> tuple[int, ...]:
+    counts = tuple(values)
+    if counts and len(counts) != len(TTFT_BOUNDS_S) + 1:
+        raise WireError(
+            f"stats.ttft_counts must have {len(TTFT_BOUNDS_S) + 1} entries, had: {len(counts)}"
+        )
+    for count in counts:
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise WireError(f"stats.ttft_counts must be counts from 0 up, was: {count!r:.80}")
+    return counts
 
 
 def _known(cls: type[Any], body: Mapping[str, Any]) -> dict[str, Any]:

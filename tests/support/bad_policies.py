@@ -373,10 +373,10 @@ BAD = (
         'must be of type integer: "string"',
     ),
     Bad(
-        "it does not say what a replica carries",
-        _without("scaling", "capacityPerReplica"),
+        "what its replicas carry is a word",
+        _scaling(capacityPerReplica="Much"),
         "spec.scaling.capacityPerReplica",
-        "Required value",
+        'Invalid value: "Much": spec.scaling.capacityPerReplica in body should match',
     ),
     Bad(
         "its replicas carry nothing",
@@ -614,6 +614,10 @@ class Good:
 GOOD = (
     Good("fewest and most replicas are one", _scaling(minReplicas=1, maxReplicas=1)),
     Good("most replicas are ten thousand", _scaling(minReplicas=10000, maxReplicas=10000)),
+    Good(
+        "what a replica carries is left to be learned", _without("scaling", "capacityPerReplica")
+    ),
+    Good("and so said", _scaling(capacityPerReplica="Auto")),
     Good("a replica carries very little", _scaling(capacityPerReplica="0.001")),
     Good(
         "nothing is left of an idle target",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tidegate_operator.decide.capacity import Carried
 from tidegate_operator.decide.plan import decide
 from tidegate_operator.decide.rungs import BudgetUse, ModelCounts
 from tidegate_operator.decide.words import (
@@ -49,6 +50,7 @@ class Story:
     told: list[Change] = field(default_factory=list)
     decision: Decision | None = None
     lead_s: float = 0.0
+    carried: tuple[Carried, ...] = ()
 
     def tick(
         self,
@@ -69,6 +71,7 @@ class Story:
             demand=demand,
             forecast=ahead,
             lead_s=self.lead_s,
+            carried=self.carried,
             counts=dict(self.counts),
             budgets=self.budgets,
         )

@@ -170,6 +170,13 @@ def test_capacity_is_in_the_unit_of_the_signal(signal: str, field: str) -> None:
     }
 
 
+@pytest.mark.parametrize("given", ["Auto", None], ids=["said", "left out"])
+def test_capacity_may_be_left_to_be_learned(given: str | None) -> None:
+    scaling = read_spec(manifest(scaling__capacityPerReplica=given)).rules.scaling
+    declared = (scaling.capacity_rps, scaling.capacity_tokens_per_s, scaling.capacity_in_flight)
+    assert declared == (None, None, None)
+
+
 def test_lost_demand_zero_and_history_to_leave_out_are_read() -> None:
     window = {"start": "2026-11-27T08:00:00Z", "end": "2026-11-27T10:30:00+01:00"}
     spec = read_spec(
@@ -298,9 +305,9 @@ def test_the_least_policy_has_the_schemas_defaults() -> None:
             id="YAML's yes for a count",
         ),
         pytest.param(
-            {"scaling__capacityPerReplica": None},
-            "spec.scaling.capacityPerReplica is required",
-            id="capacity is not given",
+            {"scaling__capacityPerReplica": "auto"},
+            "spec.scaling.capacityPerReplica must be a decimal such as \"2.5\", was: 'auto'",
+            id="capacity is a word",
         ),
         pytest.param(
             {"scaling__capacityPerReplica": "0.0"},

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy_story import present
-from tidegate_operator.decide.load import find_load, signal_of
+from tidegate_operator.decide.load import find_load
 from tidegate_operator.decide.scaling import decide_scaling
 from tidegate_operator.decide.words import (
     Demand,
@@ -115,7 +115,8 @@ def test_a_decision_speaks_in_its_own_unit(
 ) -> None:
     inputs = Inputs(now=1e6, current=5, ready=5, starting=0, demand=steady(6.0))
     decision, _ = decide_scaling(rules, Mode.ENFORCE, inputs, Memory())
-    assert signal_of(rules) is signal
+    assert decision.capacity is not None
+    assert decision.capacity.signal is signal
     assert words in decision.message
 
 

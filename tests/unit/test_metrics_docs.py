@@ -56,6 +56,8 @@ def operator_pages() -> str:
         gauge.labels(**policy).set(1)
     metrics.forecast.labels("n", "p", "0.9").set(1)
     metrics.budget.labels("n", "p", "b").set(1)
+    metrics.littles_law.labels(**policy).set(1)
+    metrics.capacity.labels(**policy, signal="s", source="s").set(1)
     metrics.show_tokens(policy, {"input": 1.0})
     metrics.decisions.labels("n", "p", "a", "r", "true").inc()
     metrics.ticks.labels("ok").observe(1)

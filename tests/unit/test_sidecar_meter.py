@@ -14,7 +14,7 @@ from tidegate_sidecar.measure import Measurement
 from tidegate_sidecar.meter import Meter
 from tidegate_wire.config import Model
 from tidegate_wire.names import MAX_LABEL_VALUES, OTHER, ConfigState, Metric, Outcome, Refusal
-from tidegate_wire.stats import SidecarStats
+from tidegate_wire.stats import TTFT_BOUNDS_S, SidecarStats
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -44,6 +44,17 @@ def run(meter: Meter, model: str = "big", tenant: str = "acme") -> None:
     series = meter.arrived(model, tenant)
     usage = Usage(100, 11)
     meter.ended(series, Operation.CHAT, Outcome.OK, 3.0, ttft_s=1.0, usage=usage, cost=0.5)
+
+
+def test_the_operator_is_told_first_tokens_of_all_models_by_bucket() -> None:
+    meter = Meter()
+    assert sum(look(meter).ttft_counts) == 0
+    for model, ttft_s in (("big", 0.05), ("small", 0.05), ("big", 100.0), ("big", None)):
+        series = meter.arrived(model, "t")
+        meter.ended(series, Operation.CHAT, Outcome.OK, 101.0, ttft_s=ttft_s)
+    counts = look(meter).ttft_counts
+    assert (len(counts), sum(counts)) == (len(TTFT_BOUNDS_S) + 1, 3)
+    assert (counts[TTFT_BOUNDS_S.index(0.06)], counts[-1]) == (2, 1)
 
 
 def test_a_stream_is_told_in_all_its_metrics() -> None:

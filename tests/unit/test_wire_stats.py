@@ -6,7 +6,7 @@ import pytest
 
 from tidegate_wire.config import WireError
 from tidegate_wire.names import ConfigState, Outcome
-from tidegate_wire.stats import Series, SidecarStats
+from tidegate_wire.stats import TTFT_BOUNDS_S, Series, SidecarStats
 
 STATS = SidecarStats(
     pod_uid="u1",
@@ -24,6 +24,7 @@ STATS = SidecarStats(
             tokens_out=50,
         ),
     ),
+    ttft_counts=(3, *(0 for _ in TTFT_BOUNDS_S)),
 )
 
 
@@ -56,6 +57,28 @@ def test_each_outcome_is_an_error_only_if_the_model_server_failed(
 def test_blocked_requests_are_neither_ended_nor_errors() -> None:
     assert STATS.series[0].ended == 9
     assert STATS.series[0].errors == 1
+
+
+def test_an_older_sidecar_tells_no_first_tokens_and_that_is_not_none_of_them() -> None:
+    body = json.loads(STATS.to_json())
+    del body["ttft_counts"]
+    assert SidecarStats.from_json(json.dumps(body).encode()).ttft_counts == ()
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        pytest.param([1, 2], id="too few"),
+        pytest.param([-1] + [0] * len(TTFT_BOUNDS_S), id="less than nothing"),
+        pytest.param([0.5] + [0] * len(TTFT_BOUNDS_S), id="half an answer"),
+        pytest.param([True] + [0] * len(TTFT_BOUNDS_S), id="a yes"),
+        pytest.param(7, id="no list"),
+    ],
+)
+def test_first_tokens_that_cannot_be_counts_are_refused(counts: object) -> None:
+    body = json.loads(STATS.to_json()) | {"ttft_counts": counts}
+    with pytest.raises(WireError):
+        SidecarStats.from_json(json.dumps(body).encode())
 
 
 def test_fields_of_a_newer_sidecar_are_left_alone() -> None:

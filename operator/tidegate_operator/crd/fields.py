@@ -93,6 +93,10 @@ class Fields:
             raise self.fault(name, f"must be one of {', '.join(among)}, was: {value}")
         return among[value]
 
+    def given(self, name: str, default: str) -> Any:
+        """What stands there, of whatever type."""
+        return self._raw(name, default)
+
     def flag(self, name: str, default: bool) -> bool:
         value = self._raw(name, default)
         if not isinstance(value, bool):

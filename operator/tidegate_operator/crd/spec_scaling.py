@@ -99,7 +99,8 @@ def _read_replicas(scaling: Fields) -> dict[str, Any]:
 def _read_capacity(scaling: Fields) -> dict[str, Any]:
     signal = scaling.below("demand").choice("signal", _SIGNALS, "Auto")
     declared: dict[str, Any] = dict.fromkeys(_CAPACITY_FIELDS.values())
-    declared[_CAPACITY_FIELDS[signal]] = scaling.above_zero("capacityPerReplica")
+    if scaling.given("capacityPerReplica", "Auto") != "Auto":
+        declared[_CAPACITY_FIELDS[signal]] = scaling.above_zero("capacityPerReplica")
     return {"signal": signal, **declared}
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from tidegate_operator.crd.conditions import build_conditions
 from tidegate_operator.crd.fields import format_duration
 from tidegate_operator.crd.seen import Seen, Told, budget_rung, share_used
-from tidegate_operator.decide.load import signal_of
+from tidegate_operator.decide.littles_law import LittlesLaw
+from tidegate_operator.decide.load import declared_capacity
 from tidegate_operator.decide.rungs import Budget, BudgetUse, Rung
 from tidegate_operator.decide.words import (
     Actuator,
@@ -22,8 +23,8 @@ from tidegate_operator.decide.words import (
     Forecast,
     Inputs,
     LadderDecision,
-    ScalingRules,
     TenantRung,
+    UsedCapacity,
 )
 
 MAX_DECISIONS = 10
@@ -69,13 +70,17 @@ def _blocks(seen: Seen) -> dict[str, Any]:
     assert spec is not None
     blocks: dict[str, Any] = {
         "coldStart": _cold_start(seen.cold_starts),
-        "capacity": _capacity(spec.rules.scaling) if spec.rules.scales else None,
     }
     if seen.target_found is not None:
         sidecars = asdict(seen.sidecars)
         blocks["sidecars"] = {name: sidecars[name] for name in _SIDECAR_COUNTS}
     if decision is not None:
         blocks |= {
+            "capacity": _capacity(
+                decision.scaling.capacity or declared_capacity(spec.rules.scaling)
+            )
+            if spec.rules.scales
+            else None,
             "phase": str(decision.ladder.phase),
             "activeModel": decision.ladder.active_model,
             "tenants": _tenants(decision.ladder) or None,
@@ -83,7 +88,7 @@ def _blocks(seen: Seen) -> dict[str, Any]:
     if inputs is not None:
         blocks |= {
             "replicas": _replicas(spec.rules.actuator, inputs, decision),
-            "demand": _demand(inputs),
+            "demand": _demand(inputs, None if decision is None else decision.littles_law),
             "budgets": [
                 _budget(
                     budget, inputs.budgets, {} if decision is None else decision.ladder.tenants
@@ -116,8 +121,10 @@ def _replicas(actuator: Actuator, inputs: Inputs, decision: Decision | None) -> 
     return block
 
 
-def _demand(inputs: Inputs) -> dict[str, Any]:
-    block = {"state": str(inputs.demand.state)}
+def _demand(inputs: Inputs, law: LittlesLaw | None) -> dict[str, Any]:
+    block: dict[str, Any] = {"state": str(inputs.demand.state)}
+    if law is not None:
+        block["littlesLaw"] = _littles_law(law, inputs.now)
     if inputs.demand.rps is not None:
         block["rps"] = decimal(inputs.demand.rps)
     if inputs.demand.estimated:
@@ -143,10 +150,23 @@ def _forecast(forecast: Forecast | None, inputs: Inputs, quantile: float) -> dic
     return {name: value for name, value in block.items() if value is not None}
 
 
-def _capacity(rules: ScalingRules) -> dict[str, Any]:
-    declared = rules.capacity_rps or rules.capacity_tokens_per_s or rules.capacity_in_flight
-    block: dict[str, Any] = {"source": "Declared", "signal": str(signal_of(rules))}
-    return block if declared is None else {"perReplica": decimal(declared), **block}
+def _capacity(used: UsedCapacity | None) -> dict[str, Any]:
+    if used is None:
+        return {"source": "Unknown"}
+    block: dict[str, Any] = {
+        "perReplica": decimal(used.per_replica),
+        "signal": str(used.signal),
+        "source": str(used.source),
+    }
+    return {**block, "answers": used.answers} if used.answers else block
+
+
+def _littles_law(law: LittlesLaw, now: float) -> dict[str, Any]:
+    return {
+        "inFlight": decimal(law.in_flight),
+        "expected": decimal(law.expected),
+        "holds": law.holds(now),
+    }
 
 
 def _cold_start(samples: Sequence[float]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tidegate_operator.decide.bounds import Bounds
 from tidegate_operator.decide.need import Need
 from tidegate_operator.decide.past import Past
-from tidegate_operator.decide.words import Clamp, Inputs, Reason, ScalingRules
+from tidegate_operator.decide.words import CapacitySource, Clamp, Inputs, Reason, ScalingRules
 
 
 @dataclass(slots=True)
@@ -82,6 +82,13 @@ def limit_up(
     limit = max(math.floor(before * rules.up_max_factor), before + rules.up_max_pods)
     limit = max(limit, inputs.current, bounds.least)
     steps.bend(min(steps.target, limit), Reason.SCALE_UP_LIMIT)
+
+
+def heed_lower_bound(inputs: Inputs, need: Need, bounds: Bounds, steps: Steps) -> None:
+    """A capacity that was never seen to fall short may be far too low: it adds no pods."""
+    if need.load.used.source is CapacitySource.LEARNING:
+        most = max(inputs.current, bounds.least)
+        steps.bend(min(steps.target, most), Reason.CAPACITY_LEARNING)
 
 
 def limit_down(

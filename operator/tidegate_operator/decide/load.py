@@ -6,10 +6,18 @@ pods. What can't be told yet is ``None`` and why.
 """
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tidegate_operator.decide.capacity import Book, Carried, capacity_of, learn
 from tidegate_operator.decide.queueing import pods_needed
-from tidegate_operator.decide.words import Demand, ScalingRules, Signal
+from tidegate_operator.decide.words import (
+    CapacitySource,
+    Demand,
+    ScalingRules,
+    Signal,
+    UsedCapacity,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +29,8 @@ class Load:
     peak_rps: float
     """Highest of the last few minutes; at least ``rps``."""
     capacity_rps: float
+    used: UsedCapacity
+    """The same in the unit that it is known in."""
     service_s: float | None
     in_flight: int | None
 
@@ -49,44 +59,103 @@ class Load:
         return pods
 
 
-def find_load(rules: ScalingRules, demand: Demand) -> tuple[Load | None, str]:
+def find_load(
+    rules: ScalingRules, demand: Demand, books: Mapping[str, Book] | None = None
+) -> tuple[Load | None, str]:
     """``demand`` must hold a rate. ``None``: what a replica carries can't be told, and why."""
-    capacity, why = _capacity_rps(rules, demand)
-    if capacity is None:
+    used = _used_capacity(rules, demand, books or {})
+    if used is None:
+        return (
+            None,
+            "capacityPerReplica is Auto, and what was seen does not tell it yet",
+        )
+    each, why = _requests_each(used.signal, demand)
+    if each is None:
         return None, why
     rps = demand.rps or 0.0
-    service_s = demand.service_s
-    if rules.capacity_in_flight is not None and service_s and demand.mean_in_flight is not None:
+    if used.signal is Signal.CONCURRENCY and demand.mean_in_flight is not None:
         # Requests that wait in a server's queue are in flight, and no arrival tells of them.
-        rps = demand.mean_in_flight / service_s
+        rps = demand.mean_in_flight * each
     peak = demand.peak_rps
     known = peak is not None and 0 <= peak < math.inf
     return Load(
         rules=rules,
         rps=rps,
         peak_rps=max(rps, peak) if known and peak is not None else rps,
-        capacity_rps=capacity,
-        service_s=service_s,
+        capacity_rps=used.per_replica * each,
+        used=used,
+        service_s=demand.service_s,
         in_flight=demand.in_flight,
     ), ""
 
 
-def _capacity_rps(rules: ScalingRules, demand: Demand) -> tuple[float | None, str]:
-    if rules.capacity_rps is not None:
-        return rules.capacity_rps, ""
-    if rules.capacity_tokens_per_s is not None:
+def learn_capacity(
+    rules: ScalingRules, carried: Sequence[Carried], books: Mapping[str, Book]
+) -> Mapping[str, Book]:
+    """Take in what pods carried, where nobody declared what they can."""
+    if declared_capacity(rules) is not None or not carried:
+        return books
+    late_share = 1.0 - rules.wait_percentile
+    learned = dict(books)
+    for signal in _learned_signals(rules):
+        seen = [(_LOADS[signal](one), one) for one in carried]
+        learned[signal] = learn(books.get(signal, Book()), seen, late_share)
+    return learned
+
+
+_LOADS: Mapping[Signal, Callable[[Carried], float]] = {
+    Signal.REQUESTS: lambda one: one.rps,
+    Signal.TOKENS: lambda one: one.tokens_per_s,
+    Signal.CONCURRENCY: lambda one: one.in_flight,
+}
+
+
+def _learned_signals(rules: ScalingRules) -> tuple[Signal, ...]:
+    """Best first: tokens tell long requests from short ones, where servers tell usage."""
+    both = (Signal.TOKENS, Signal.REQUESTS)
+    return both if rules.signal is Signal.AUTO else (rules.signal,)
+
+
+def _used_capacity(
+    rules: ScalingRules, demand: Demand, books: Mapping[str, Book]
+) -> UsedCapacity | None:
+    declared = declared_capacity(rules)
+    if declared is not None:
+        return declared
+    found: list[UsedCapacity] = []
+    for signal in _learned_signals(rules):
+        capacity = capacity_of(books.get(signal, Book()), 1.0 - rules.wait_percentile)
+        if capacity is None or _requests_each(signal, demand)[0] is None:
+            continue
+        source = CapacitySource.LEARNED if capacity.known else CapacitySource.LEARNING
+        used = UsedCapacity(
+            per_replica=capacity.value, signal=signal, source=source, answers=capacity.answers
+        )
+        if capacity.known:
+            return used
+        found.append(used)
+    return found[0] if found else None
+
+
+def declared_capacity(rules: ScalingRules) -> UsedCapacity | None:
+    for value, signal in (
+        (rules.capacity_rps, Signal.REQUESTS),
+        (rules.capacity_tokens_per_s, Signal.TOKENS),
+        (rules.capacity_in_flight, Signal.CONCURRENCY),
+    ):
+        if value is not None:
+            return UsedCapacity(per_replica=value, signal=signal, source=CapacitySource.DECLARED)
+    return None
+
+
+def _requests_each(signal: Signal, demand: Demand) -> tuple[float | None, str]:
+    """Requests per second that one unit of ``signal`` stands for; ``None``: not known yet."""
+    if signal is Signal.TOKENS:
         if not demand.tokens_per_request:
             return None, "no request has told its tokens yet"
-        return rules.capacity_tokens_per_s / demand.tokens_per_request, ""
-    if rules.capacity_in_flight is not None:
+        return 1.0 / demand.tokens_per_request, ""
+    if signal is Signal.CONCURRENCY:
         if not demand.service_s:
             return None, "no request has ended yet, so that none has told how long it takes"
-        return rules.capacity_in_flight / demand.service_s, ""
-    return None, "spec.scaling.capacityPerReplica is not set"
-
-
-def signal_of(rules: ScalingRules) -> Signal:
-    """What demand is measured in; ``AUTO`` has become one of the others."""
-    if rules.capacity_tokens_per_s is not None:
-        return Signal.TOKENS
-    return Signal.CONCURRENCY if rules.capacity_in_flight is not None else Signal.REQUESTS
+        return 1.0 / demand.service_s, ""
+    return 1.0, ""

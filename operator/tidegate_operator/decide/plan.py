@@ -8,9 +8,11 @@ decides the same as Enforce.
 from dataclasses import replace
 
 from tidegate_operator.decide.ladder import decide_ladder
+from tidegate_operator.decide.littles_law import LittlesLaw, check_littles_law
 from tidegate_operator.decide.scaling import decide_scaling
 from tidegate_operator.decide.words import (
     Change,
+    DataState,
     Decision,
     Inputs,
     Memory,
@@ -43,7 +45,24 @@ def decide(rules: Rules, inputs: Inputs, memory: Memory) -> tuple[Decision, Memo
     reason = None if _is_first_look(scaling, before) else scaling.reason
     if told != memory.told_replicas or reason is not memory.last_reason:
         memory = replace(memory, told_replicas=told, last_reason=reason)
-    return Decision(scaling=scaling, ladder=ladder, changes=changes), memory
+    law = _littles_law(inputs, memory)
+    off_since = None if law is None else law.off_since
+    if off_since != memory.littles_law_off_since:
+        memory = replace(memory, littles_law_off_since=off_since)
+    return Decision(scaling=scaling, ladder=ladder, littles_law=law, changes=changes), memory
+
+
+def _littles_law(inputs: Inputs, memory: Memory) -> LittlesLaw | None:
+    demand = inputs.demand
+    if demand.state is not DataState.PRESENT:
+        return None
+    return check_littles_law(
+        in_flight=demand.steady_in_flight,
+        rps=demand.steady_rps,
+        service_s=demand.service_s,
+        off_since=memory.littles_law_off_since,
+        now=inputs.now,
+    )
 
 
 def _scale(rules: Rules, inputs: Inputs, memory: Memory) -> tuple[ScalingDecision, Memory]:

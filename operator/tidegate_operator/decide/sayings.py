@@ -6,7 +6,6 @@ here.
 
 from tidegate_operator.decide.bounds import Bounds
 from tidegate_operator.decide.limits import Steps
-from tidegate_operator.decide.load import signal_of
 from tidegate_operator.decide.need import Need
 from tidegate_operator.decide.trial import Margin
 from tidegate_operator.decide.words import (
@@ -29,6 +28,7 @@ _CLAMP_TEXTS = {
     Reason.SCHEDULE_MIN: "schedule {least_by} has minReplicas {after}",
     Reason.SCHEDULE_MAX: "{before} wanted, schedule {most_by} has maxReplicas {after}",
     Reason.NOT_IDLE: "not idle for scaleToZero.after yet",
+    Reason.CAPACITY_LEARNING: "{before} wanted by a capacity that is a lower bound so far",
     Reason.PODS_STARTING: "pods are still starting",
     Reason.TRAINING: "its forecast is being fitted",
     Reason.WOULD_MISS_SLO: "fewer than {after} would miss the SLO at the recent peak",
@@ -55,6 +55,7 @@ def say_decision(
         forecast=need.forecast,
         scheduled=scheduled_pods(need, bounds),
         margin=Margin(need.utilization, rules.quantile, rules.forecast_utilization),
+        capacity=need.load.used,
         clamps=tuple(steps.clamps),
     )
 
@@ -96,7 +97,7 @@ def _reason_of_limits(inputs: Inputs, bounds: Bounds, target: int) -> Reason | N
 def _message(rules: ScalingRules, inputs: Inputs, need: Need, bounds: Bounds, steps: Steps) -> str:
     """Such as ``demand 12.1 rps needs 4 pods; forecast 19.4 rps (q0.95, next 6 min) needs 6: 4 ->
     6``."""
-    text = f"{_demand(rules, inputs, need)} needs {need.reactive} pod{'s' * (need.reactive != 1)}"
+    text = f"{_demand(inputs, need)} needs {need.reactive} pod{'s' * (need.reactive != 1)}"
     if need.forecast is not None and inputs.forecast is not None:
         minutes = inputs.forecast.horizon_s / 60.0
         text += (
@@ -110,10 +111,10 @@ def _message(rules: ScalingRules, inputs: Inputs, need: Need, bounds: Bounds, st
     return f"{text}: {_outcome(inputs, bounds, steps)}"
 
 
-def _demand(rules: ScalingRules, inputs: Inputs, need: Need) -> str:
+def _demand(inputs: Inputs, need: Need) -> str:
     """In its own signal, and as requests where that is another one."""
     rps, demand = need.load.rps, inputs.demand
-    signal = signal_of(rules)
+    signal = need.load.used.signal
     if signal is Signal.TOKENS and demand.tokens_per_request:
         return f"demand {rps * demand.tokens_per_request:.0f} tokens/s ({rps:.1f} rps)"
     if signal is Signal.CONCURRENCY and demand.mean_in_flight is not None:

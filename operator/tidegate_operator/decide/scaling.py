@@ -13,12 +13,13 @@ from tidegate_operator.decide.bounds import Bounds, find_bounds
 from tidegate_operator.decide.counterfactual import margin_in_use, step
 from tidegate_operator.decide.limits import (
     Steps,
+    heed_lower_bound,
     keep_within,
     limit_down,
     limit_up,
     recommend,
 )
-from tidegate_operator.decide.load import Load, find_load
+from tidegate_operator.decide.load import Load, find_load, learn_capacity
 from tidegate_operator.decide.margins import under
 from tidegate_operator.decide.need import find_need, trouble_with, usable_forecast
 from tidegate_operator.decide.past import Past, forget, look_back, remember
@@ -53,12 +54,15 @@ def decide_scaling(
         )
         return say_left_alone(inputs, Reason.TARGET_STOPPED, message), forget(memory)
     memory = note_looks(inputs, memory)
+    memory = replace(memory, books=learn_capacity(rules, inputs.carried, memory.books))
     inputs = replace(inputs, demand=count_zero(inputs, memory))
     past = look_back(rules, inputs, memory)
     calendar = read_calendar(rules.schedules, inputs.now, inputs.lead_s)
     bounds = find_bounds(rules, calendar)
     reason, trouble = trouble_with(inputs.demand)
-    load, unknown = (None, "") if reason is not None else find_load(rules, inputs.demand)
+    load, unknown = (
+        (None, "") if reason is not None else find_load(rules, inputs.demand, memory.books)
+    )
     if load is None:
         reason, trouble = reason or Reason.CAPACITY_UNKNOWN, trouble or unknown
         decision = _without(rules, inputs, memory, past, bounds, (reason, trouble))
@@ -98,6 +102,7 @@ def _with(
     steps = Steps(need.reactive)
     recommendation = recommend(rules, inputs, need, bounds, steps)
     if recommendation > inputs.current:
+        heed_lower_bound(inputs, need, bounds, steps)
         limit_up(rules, inputs, past, bounds, steps)
     elif recommendation < inputs.current:
         idle = is_idle(rules, inputs, memory)

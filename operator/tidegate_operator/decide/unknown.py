@@ -10,6 +10,7 @@ from dataclasses import replace
 from tidegate_operator.decide.limits import Steps
 from tidegate_operator.decide.load import find_load
 from tidegate_operator.decide.words import (
+    CapacitySource,
     DataState,
     Demand,
     Inputs,
@@ -73,7 +74,7 @@ def raise_without(
         wanted, reason = rules.fallback_replicas, Reason.FALLBACK
         words = f"{words}; fallbackReplicas is {wanted}"
     elif rules.on_lost is OnLost.REACTIVE_ONLY:
-        wanted, reason = _still_seen(rules, inputs), Reason.DEMAND_HIGH
+        wanted, reason = _still_seen(rules, inputs, memory), Reason.DEMAND_HIGH
         words = f"{words}; what can still be seen of demand needs {wanted}"
     else:
         return trouble
@@ -87,10 +88,12 @@ def _lost_s(inputs: Inputs, memory: Memory) -> float:
     return 0.0 if memory.lost_since is None else inputs.now - memory.lost_since
 
 
-def _still_seen(rules: ScalingRules, inputs: Inputs) -> int:
+def _still_seen(rules: ScalingRules, inputs: Inputs, memory: Memory) -> int:
     """Pods for the last or partial demand; 0 where there is none."""
     rps = inputs.demand.rps
     if rps is None or not 0 <= rps < math.inf:
         return 0
-    load, _ = find_load(rules, inputs.demand)
-    return 0 if load is None else load.pods(load.rps, rules.reactive_alone_utilization)
+    load, _ = find_load(rules, inputs.demand, memory.books)
+    if load is None or load.used.source is CapacitySource.LEARNING:
+        return 0
+    return load.pods(load.rps, rules.reactive_alone_utilization)

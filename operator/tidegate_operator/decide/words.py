@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tidegate_operator.decide.capacity import Book, Carried
 from tidegate_operator.decide.holding import HandsMemory
+from tidegate_operator.decide.littles_law import LittlesLaw
 from tidegate_operator.decide.rungs import (
     Budget,
     BudgetUse,
@@ -94,6 +96,8 @@ class Reason(StrEnum):
     DATA_ABSENT = "MetricsAbsent"
     DATA_STALE = "MetricsStale"
     DATA_ERROR = "MetricsError"
+    CAPACITY_LEARNING = "CapacityLearning"
+    """What one replica carries is known as a lower bound only, which adds no pod."""
     CAPACITY_UNKNOWN = "CapacityUnknown"
     """What one replica carries can't be told yet."""
     # forecast
@@ -192,7 +196,8 @@ class ScalingRules:
     capacity_tokens_per_s: float | None = None
     """Input and output tokens per second that one replica carries; ``None``: not said so."""
     capacity_in_flight: float | None = None
-    """Requests at once that one replica carries; ``None``: not said so."""
+    """Requests at once that one replica carries; ``None``: not said so. With none of the three it
+    is learned."""
     schedules: tuple[Schedule, ...] = ()
     idle_before_zero_s: float | None = None
     """``scaling.scaleToZero.after``; ``None``: never scaled to zero."""
@@ -279,6 +284,10 @@ class Demand:
     """Over the last minute's looks; ``None`` where unknown."""
     service_s: float | None = None
     """Mean time that a request occupies a slot; ``None`` before the first ended request."""
+    steady_rps: float | None = None
+    """Requests per second over the last five minutes; ``None`` where unknown."""
+    steady_in_flight: float | None = None
+    """Requests at once over the last five minutes' looks."""
     tokens_per_request: float | None = None
     """Input and output, mean of the requests that ended lately; ``None`` where no usage is
     known."""
@@ -327,6 +336,8 @@ class Inputs:
     lead_s: float = 0.0
     """How long a pod that is created now takes to be of use: p90 of the cold starts, and
     ``LEAD_MARGIN_S``."""
+    carried: tuple[Carried, ...] = ()
+    """What single pods carried since the last look."""
     counts: Mapping[str, ModelCounts] = field(default_factory=dict)
     """By model."""
     budgets: tuple[BudgetUse, ...] = ()
@@ -342,6 +353,25 @@ class Clamp:
     reason: Reason
     before: int
     after: int
+
+
+class CapacitySource(StrEnum):
+    DECLARED = "Declared"
+    LEARNED = "Learned"
+    LEARNING = "Learning"
+    """So far a lower bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedCapacity:
+    """What one replica was taken to carry."""
+
+    per_replica: float
+    """In the unit of ``signal``."""
+    signal: Signal
+    source: CapacitySource
+    answers: int = 0
+    """First tokens that it was learned from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,6 +391,8 @@ class ScalingDecision:
     """Pods that a schedule calls for; ``None`` where none is on or near."""
     margin: Margin | None = None
     """The room that was kept; ``None`` where demand is unknown."""
+    capacity: UsedCapacity | None = None
+    """``None``: it can't be told."""
     clamps: tuple[Clamp, ...] = ()
 
 
@@ -416,6 +448,8 @@ class Decision:
 
     scaling: ScalingDecision
     ladder: LadderDecision
+    littles_law: LittlesLaw | None = None
+    """``None``: too little was seen to check it."""
     changes: tuple[Change, ...] = ()
 
 
@@ -446,6 +480,9 @@ class Memory:
     """Since when nothing has come and nothing is in flight; ``None``: something is."""
     asleep: bool = False
     """The policy itself scaled to zero: a count of 0 is nobody's stop."""
+    books: Mapping[str, Book] = field(default_factory=dict)
+    """Signal -> what pods carried of it, where their capacity is learned."""
+    littles_law_off_since: float | None = None
     before_events: Mapping[str, float] = field(default_factory=dict)
     """Schedule -> requests per second from before it."""
     counts: tuple[tuple[float, Mapping[str, ModelCounts]], ...] = ()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tidegate_operator.crd.seen import Seen, Told, share_used
+from tidegate_operator.decide.words import UsedCapacity
 from tidegate_wire.names import Metric
 
 _POLICY = ("namespace", "policy")
@@ -23,6 +24,13 @@ class Metrics:
         self.desired = self._gauge(Metric.DESIRED_REPLICAS, "Replicas the last decision wants.")
         self.ready = self._gauge(Metric.READY_REPLICAS, "Pods of the target that are Ready.")
         self.demand = self._gauge(Metric.DEMAND, "Demand on the whole target; NaN: not known.")
+        self.littles_law = self._gauge(
+            Metric.LITTLES_LAW_GAP,
+            "Requests at once over rate x service time, less one; NaN: too few requests to say.",
+        )
+        self.capacity = self._gauge(
+            Metric.CAPACITY, "What one replica is taken to carry.", "signal", "source"
+        )
         self.forecast = self._gauge(
             Metric.FORECAST_DEMAND, "Highest demand within the horizon.", "forecast_quantile"
         )
@@ -76,12 +84,22 @@ class Metrics:
             self.without_sidecar.labels(**where).set(seen.injection.without)
         if seen.decision is not None:
             self.desired.labels(**where).set(seen.decision.scaling.replicas)
+            law = seen.decision.littles_law
+            self.littles_law.labels(**where).set(math.nan if law is None else law.gap)
+            self._show_capacity(where, seen.decision.scaling.capacity)
         if inputs.forecast is not None:
             for quantile, rps in inputs.forecast.quantiles.items():
                 self.forecast.labels(*labels, f"{quantile:g}").set(rps)
         for budget in seen.spec.rules.budgets:
             shares = [share_used(budget, u) for u in inputs.budgets if u.budget == budget.name]
             self.budget.labels(*labels, budget.name).set(max(shares, default=0.0))
+
+    def _show_capacity(self, where: Mapping[str, str], used: UsedCapacity | None) -> None:
+        """One series a policy: that of another signal or source goes."""
+        self.capacity.remove_by_labels(dict(where))
+        if used is not None:
+            labels = {"signal": str(used.signal), "source": str(used.source)}
+            self.capacity.labels(**where, **labels).set(used.per_replica)
 
     def show_tokens(self, where: Mapping[str, str], tokens: Mapping[str, float]) -> None:
         """Totals since the policy was first seen, by type; they only grow."""
@@ -94,7 +112,8 @@ class Metrics:
         """A policy is gone."""
         labels = tuple(where[name] for name in _POLICY)
         gauges = (self.desired, self.ready, self.demand, self.forecast, self.budget)
-        for metric in (*gauges, self.without_sidecar, self.tokens, self.decisions):
+        more = (self.littles_law, self.capacity)
+        for metric in (*gauges, *more, self.without_sidecar, self.tokens, self.decisions):
             metric.remove_by_labels(dict(where))
         for key in [key for key in self._tokens if key[:2] == labels]:
             del self._tokens[key]

@@ -12,6 +12,7 @@ from tidegate_operator.decide.words import Memory
 from tidegate_operator.handlers.ahead import Ahead
 from tidegate_operator.handlers.look import ColdStarts
 from tidegate_operator.handlers.recent import Recent
+from tidegate_operator.ledger.carried import CarriedLoads
 from tidegate_operator.ledger.demand import DemandHistory
 from tidegate_operator.ledger.usage import Ledger
 
@@ -22,6 +23,7 @@ class Mind:
 
     ledger: Ledger
     demand: DemandHistory
+    carried: CarriedLoads
     memory: Memory
     cold_starts: ColdStarts
     ahead: Ahead

@@ -46,6 +46,7 @@ from tidegate_operator.handlers.observed import Observed, Servers
 from tidegate_operator.handlers.recent import Recent
 from tidegate_operator.handlers.telling import Teller, told_of
 from tidegate_operator.handlers.watchdog import Watchdog
+from tidegate_operator.ledger.carried import CarriedLoads
 from tidegate_operator.ledger.demand import DemandHistory
 from tidegate_operator.ledger.usage import Ledger
 from tidegate_operator.settings import Settings
@@ -182,6 +183,7 @@ class PolicyLoop:
         mind = Mind(
             ledger=self._restored(Ledger, saved.ledger),
             demand=self._restored(DemandHistory, demand_state(saved)),
+            carried=CarriedLoads(),
             memory=saved.memory,
             cold_starts=ColdStarts(saved.cold_starts, now),
             ahead=Ahead(self._around.forecasts, self.uid, saved.calibration),
@@ -291,6 +293,7 @@ class PolicyLoop:
             starting=look.starting,
             demand=demand,
             forecast=mind.ahead.newest,
+            carried=mind.carried.look(now, look.answers, spec.rules.scaling.wait_target_s),
             lead_s=horizon_s(spec, mind.cold_starts.samples),
             counts=mind.ledger.counts(),
             budgets=tuple(mind.ledger.budget_uses(spec.rules.budgets, now)),
@@ -333,7 +336,9 @@ class PolicyLoop:
         self, spec: PolicySpec, mind: Mind, decision: Decision, scale: Scale, now: float
     ) -> Wrote:
         async def save(hands: HandsMemory) -> None:
-            mind.memory = replace(mind.memory, hands=hands)
+            # A zero of our own that was forgotten would be taken for somebody's stop.
+            asleep = mind.memory.asleep or wanted == 0
+            mind.memory = replace(mind.memory, hands=hands, asleep=asleep)
             await self._save(mind, now, at_once=True)
 
         wanted = decision.scaling.replicas

@@ -8,7 +8,7 @@ their mean.
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,7 +215,7 @@ class DemandHistory:
             self._rates.append((now, self._rps))
         self._take_means(now)
         self._flying.append((now, self._in_flight(now)))
-        while self._flying[0][0] <= now - RATE_WINDOW_S:
+        while self._flying[0][0] <= now - PEAK_WINDOW_S:
             self._flying.popleft()
 
     def _rate(self, now: float, covered_from: float) -> float:
@@ -278,7 +278,9 @@ class DemandHistory:
                 state=DataState.ABSENT, age_s=age_s, reporting=reporting, in_flight=in_flight
             )
         stale = age_s > max_age_s or self._mostly_silent()
-        flying = [count for _, count in self._flying]
+        since = (self._recorded_at or now) - RATE_WINDOW_S
+        flying = [count for at, count in self._flying if at > since]
+        rates = [rps for _, rps in self._rates]
         return Demand(
             state=DataState.STALE if stale else DataState.PRESENT,
             rps=self._rps,
@@ -287,7 +289,9 @@ class DemandHistory:
             reporting=reporting,
             estimated=self._estimated,
             in_flight=in_flight,
-            mean_in_flight=sum(flying) / len(flying) if flying else None,
+            mean_in_flight=_mean(flying),
+            steady_rps=_mean(rates),
+            steady_in_flight=_mean([count for _, count in self._flying]),
             service_s=self._service_s,
             tokens_per_request=self._tokens_per_request,
         )
@@ -367,6 +371,10 @@ class DemandHistory:
                 )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidStateError(f"demand state can't be read: {error!r}") from error
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _is_sound(stats: SidecarStats) -> bool:
