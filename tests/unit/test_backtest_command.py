@@ -101,6 +101,16 @@ def test_every_figure_that_is_taken_for_granted_says_who_said_so(judged: dict[st
     assert told["replicas"] == ("1 to 20", "policy")
 
 
+def test_the_learning_period_is_told_apart(judged: dict[str, Any]) -> None:
+    rows = {row["controller"]: row for row in judged["learning"]}
+    assert set(rows) == {"tidegate", "tidegate-reactive", "hpa"}
+    assert rows["tidegate"] == {
+        **rows["tidegate-reactive"],
+        "controller": "tidegate",
+        "label": "Tidegate",
+    }, "without a history there is no forecast"
+
+
 def test_the_same_seed_gives_the_same_figures(folder: Path) -> None:
     asked = ("--trace", folder / "short.csv", "-o", "json", "--seed", "3")
     assert run(*asked) == run(*asked)
@@ -173,7 +183,14 @@ def test_a_bad_history_is_the_line_and_the_rule(tmp_path: Path, name: str, told:
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        pytest.param((), "a history is needed from one of ", id="no history"),
+        pytest.param(
+            (), "one of --trace, --prometheus, --policy is needed, was: none", id="no history"
+        ),
+        pytest.param(
+            ("--policy", "chat"),
+            "one of --trace, --prometheus, --policy is needed, was: --trace and --policy",
+            id="two histories",
+        ),
         pytest.param(
             ("--cold-start", "soon"), "--cold-start must be a duration such as 180s", id="a"
         ),

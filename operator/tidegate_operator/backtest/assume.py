@@ -12,7 +12,7 @@ from tidegate_operator.crd.spec import PolicySpec
 from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S, ForecastSpec
 from tidegate_operator.crd.status import percentile
 from tidegate_operator.decide.rungs import ModelRule
-from tidegate_operator.decide.words import Mode, Rules, ScalingRules
+from tidegate_operator.decide.words import LEAD_MARGIN_S, Mode, Rules, ScalingRules, Signal
 from tidegate_operator.replay.plant import PlantRules
 
 DEFAULT_SLOTS = 8
@@ -24,8 +24,6 @@ UNLIMITED_REPLICAS = 10_000
 """Without a policy nothing but the load limits the pods."""
 MIN_COLD_STARTS = 3
 """As the operator asks for before it believes them."""
-MARGIN_S = 120.0
-"""What a horizon has beyond the cold start."""
 
 REFIT_S = 6 * 3600.0
 """At least so long a model is used here: hourly fits would be nearly all that a backtest computes,
@@ -67,6 +65,8 @@ class Measured:
 
     token_service_s: float | None = None
     """Mean time that a request holds a slot, worked out from the history's tokens."""
+    tokens_per_request: float | None = None
+    """Input and output."""
     cold_starts: Sequence[float] = ()
     """As the operator saw them, in seconds."""
     hpa: HpaTarget | None = None
@@ -109,7 +109,7 @@ def assume(asked: Asked, policy: PolicySpec | None, measured: Measured) -> Assum
     rules = _rules(policy, pod.slots / pod.service_s)
     scaling = rules.scaling
     forecast = ForecastSpec() if policy is None else policy.forecast
-    horizon_s = forecast.horizon_s or min(HORIZON_MAX_S, cold_start_s + MARGIN_S)
+    horizon_s = forecast.horizon_s or min(HORIZON_MAX_S, cold_start_s + LEAD_MARGIN_S)
     refit_s = max(REFIT_S, forecast.retrain_every_s)
     hpa = measured.hpa or HpaTarget(utilization=DEFAULT_HPA_UTILIZATION)
     said = "default" if policy is None else "policy"
@@ -148,13 +148,13 @@ class _Pod:
 
 def _pod(asked: Asked, policy: PolicySpec | None, measured: Measured) -> _Pod:
     """Slots and service time: two of slots, service time and capacity give the third."""
-    capacity = None if policy is None else policy.rules.scaling.capacity_rps
+    capacity, of = _declared(asked, policy, measured)
     slots, service_s = asked.slots, asked.service_s
     by_slots = "default" if slots is None else "--slots"
     by_service = "default" if service_s is None else "--service-time"
     if service_s is None and measured.token_service_s is not None:
         service_s, by_service = measured.token_service_s, "the history's tokens"
-    by_capacity = "capacityPerReplica"
+    by_capacity = of
     if capacity is None or (slots is not None and service_s is not None):
         slots, service_s = slots or DEFAULT_SLOTS, service_s or DEFAULT_SERVICE_S
         by_capacity = "slots / service time"
@@ -174,6 +174,29 @@ def _pod(asked: Asked, policy: PolicySpec | None, measured: Measured) -> _Pod:
             Told("a request holds one for", f"{service_s:.3g} s", by_service),
         ),
     )
+
+
+def _declared(
+    asked: Asked, policy: PolicySpec | None, measured: Measured
+) -> tuple[float | None, str]:
+    """``capacityPerReplica`` in requests per second, and how it came to be that."""
+    source = "capacityPerReplica"
+    if policy is None or (asked.slots is not None and asked.service_s is not None):
+        scaling = None if policy is None else policy.rules.scaling
+        return None if scaling is None else scaling.capacity_rps, source
+    scaling = policy.rules.scaling
+    if scaling.capacity_in_flight is not None:
+        service_s = asked.service_s or measured.token_service_s or DEFAULT_SERVICE_S
+        return scaling.capacity_in_flight / service_s, f"{source} at once / service time"
+    if scaling.capacity_tokens_per_s is not None:
+        if measured.tokens_per_request is None:
+            raise AssumptionError(
+                "capacityPerReplica is in tokens per second, and the history has no tokens: say"
+                " what a pod carries with --slots and --service-time"
+            )
+        tokens = measured.tokens_per_request
+        return scaling.capacity_tokens_per_s / tokens, f"{source} / {tokens:.0f} tokens a request"
+    return scaling.capacity_rps, source
 
 
 def _whole_slots(capacity: float, service_s: float) -> int:
@@ -196,13 +219,15 @@ def _cold_start(
         p90 = percentile(measured, 0.9)
         return p90, Told(name, _span(p90), f"90 % of {len(measured)} measured starts")
     if policy is not None and policy.forecast.horizon_s is not None:
-        before = max(0.0, policy.forecast.horizon_s - MARGIN_S)
+        before = max(0.0, policy.forecast.horizon_s - LEAD_MARGIN_S)
         return before, Told(name, _span(before), "forecast.horizon less 2 min")
     return DEFAULT_COLD_START_S, Told(name, _span(DEFAULT_COLD_START_S), "default")
 
 
 def _rules(policy: PolicySpec | None, capacity_rps: float) -> Rules:
-    """The policy's, as if enforced: Shadow decides the same, and budgets have no place here."""
+    """The policy's, as if enforced: Shadow decides the same, and budgets have no place here.
+
+    A history counts requests, so they are the signal, whatever the policy's."""
     if policy is None:
         scaling = ScalingRules(max_replicas=UNLIMITED_REPLICAS, capacity_rps=capacity_rps)
         return Rules(mode=Mode.ENFORCE, models=(ModelRule(name="any"),), scaling=scaling)
@@ -211,7 +236,7 @@ def _rules(policy: PolicySpec | None, capacity_rps: float) -> Rules:
         mode=Mode.ENFORCE,
         triggers=(),
         budgets=(),
-        scaling=replace(policy.rules.scaling, capacity_rps=capacity_rps),
+        scaling=replace(policy.rules.scaling, signal=Signal.REQUESTS, capacity_rps=capacity_rps),
     )
 
 

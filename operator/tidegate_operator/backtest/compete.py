@@ -5,20 +5,19 @@ the order in which they are played is nobody's business.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from tidegate_operator.backtest import field
 from tidegate_operator.backtest.assume import Assumptions
-from tidegate_operator.backtest.field import Entry, Kind, Outcome
+from tidegate_operator.backtest.field import Job, Kind, Outcome
 from tidegate_operator.backtest.history import History
 from tidegate_operator.backtest.load import Trust, describe, trust
 from tidegate_operator.backtest.verdict import Findings, Verdict, judge
 from tidegate_operator.replay.ahead import ForecastSource, no_forecast, rolled
-from tidegate_operator.replay.trace import MINUTE_S, Trace
+from tidegate_operator.replay.trace import MINUTE_S
 
-Job = tuple[Entry, Trace]
 Play = Callable[[Sequence[Job]], Iterable[Outcome]]
 """Begins to replay all jobs and gives their outcomes in order: here, or in other processes."""
 
@@ -32,8 +31,6 @@ class Backtest:
     found: Findings
     verdict: Verdict
     forecasts: ForecastSource
-    learning: Mapping[Kind, Outcome]
-    """The two days before the judged ones, as they would have been; empty where there are none."""
 
     @property
     def outcomes(self) -> Sequence[Outcome]:
@@ -56,19 +53,20 @@ def backtest(
         on_progress: told the share of the forecasts that is done.
     """
     judged, learned = history.judged, history.learning
-    single = [field.reactive(assumed), *field.rivals(judged, assumed)]
+    first = [field.hpa(assumed), field.reactive(assumed)]
+    jobs = [Job(entry=entry, trace=judged, before=learned) for entry in first]
+    single = [*first, *field.rivals(judged, assumed)]
     hpas, oracles = field.hpa_sweep(assumed), field.oracle_sweep(judged, assumed)
-    jobs = [(entry, judged) for entry in (*single, *hpas, *oracles)]
-    if learned is not None:
-        jobs += [(field.reactive(assumed), learned), (field.hpa(assumed), learned)]
+    others = (*single[len(first) :], *hpas, *oracles)
+    jobs += [Job(entry=entry, trace=judged) for entry in others]
     playing = play(jobs)
     forecasts = _forecasts(history, assumed, on_progress)
-    (ours,) = play([(field.ours(assumed, forecasts), judged)])
+    entry = field.ours(assumed, forecasts)
+    (ours,) = play([Job(entry=entry, trace=judged, before=learned)])
     each = iter(playing)
     alone = [*islice(each, len(single))]
     swept = [*islice(each, len(hpas))]
-    foresaw = [*islice(each, len(oracles))]
-    chosen = (ours, *alone, field.best(swept, allowed), field.best(foresaw, allowed))
+    chosen = (ours, *alone, field.best(swept, allowed), field.best([*each], allowed))
     outcomes = {outcome.kind: outcome for outcome in chosen}
     found = Findings(
         assumed=assumed,
@@ -85,7 +83,6 @@ def backtest(
         found=found,
         verdict=judge(found),
         forecasts=forecasts,
-        learning={outcome.kind: outcome for outcome in each},
     )
 
 

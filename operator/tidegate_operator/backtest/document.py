@@ -9,6 +9,7 @@ from typing import Any
 from tidegate_operator.backtest.compete import Backtest
 from tidegate_operator.backtest.field import Kind, Outcome
 from tidegate_operator.backtest.verdict import saving
+from tidegate_operator.replay.result import Result
 
 
 def document(played: Backtest, *, price: float | None, unmet: tuple[str, ...]) -> dict[str, Any]:
@@ -31,25 +32,30 @@ def document(played: Backtest, *, price: float | None, unmet: tuple[str, ...]) -
             for told in played.assumed.told
         ],
         "notes": list(played.history.notes),
-        "results": [_row(played, outcome, price) for outcome in played.outcomes],
-        "learning": [_row(played, outcome, price) for outcome in played.learning.values()],
+        "results": [_row(played, outcome, outcome.result, price) for outcome in played.outcomes],
+        "learning": [
+            _row(played, outcome, outcome.before, price)
+            for outcome in played.outcomes
+            if outcome.before is not None
+        ],
     }
 
 
-def _row(played: Backtest, outcome: Outcome, price: float | None) -> dict[str, Any]:
-    result = outcome.result
-    own = played.learning if outcome is played.learning.get(outcome.kind) else None
-    hpa = (own or played.found.outcomes)[Kind.HPA]
+def _row(
+    played: Backtest, outcome: Outcome, result: Result, price: float | None
+) -> dict[str, Any]:
+    hpa = played.found.outcomes[Kind.HPA]
+    beside = hpa.result if result is outcome.result or hpa.before is None else hpa.before
     return {
         "trace": played.history.whole.name,
         "controller": str(outcome.kind),
         "label": outcome.label,
-        "pod_hours": round(outcome.pod_hours, 2),
-        "cost": None if price is None else round(outcome.pod_hours * price, 2),
-        "saving": round(saving(outcome, hpa), 4),
+        "pod_hours": round(result.pod_hours, 2),
+        "cost": None if price is None else round(result.pod_hours * price, 2),
+        "saving": round(saving(result, beside), 4),
         "requests": round(result.requests),
-        "violations": round(outcome.violations, 6),
-        "slo_attained": round(1 - outcome.violations, 6),
+        "violations": round(result.violations, 6),
+        "slo_attained": round(result.slo_attained, 6),
         "wait_p50_s": result.wait_p50_s,
         "wait_p95_s": result.wait_p95_s,
         "wait_p99_s": result.wait_p99_s,

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TypedDict
 
 from tidegate_operator.backtest.assume import Assumptions
+from tidegate_operator.decide.words import LEAD_MARGIN_S
 from tidegate_operator.replay.ahead import ForecastSource, no_forecast
 from tidegate_operator.replay.control import Controller, Static
 from tidegate_operator.replay.hpa import Hpa, HpaRules
@@ -21,7 +22,7 @@ from tidegate_operator.replay.plant import PlantRules
 from tidegate_operator.replay.result import Result
 from tidegate_operator.replay.trace import MINUTE_S, Trace
 
-HPA_SHARES = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+HPA_SHARES = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """Targets among which the best is chosen in hindsight: shares of a pod's capacity."""
 
 ORACLE_SHARES = (0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
@@ -50,12 +51,24 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A replay to be done."""
+
+    entry: Entry
+    trace: Trace
+    before: Trace | None = None
+    """Replayed first, so that the controller knows what it would have learned in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What one replay came to."""
 
     kind: Kind
     label: str
     result: Result
+    before: Result | None = None
+    """Of what was replayed first."""
 
     @property
     def pod_hours(self) -> float:
@@ -69,28 +82,24 @@ class Outcome:
 
 def ours(assumed: Assumptions, forecasts: ForecastSource) -> Entry:
     """Tidegate as the policy would have it."""
-    return Entry(
-        kind=Kind.TIDEGATE,
-        label="Tidegate",
-        controller=Tidegate(assumed.rules, forecasts),
-    )
+    return _tidegate(Kind.TIDEGATE, "Tidegate", assumed, forecasts)
 
 
 def reactive(assumed: Assumptions) -> Entry:
     """Tidegate without any forecast."""
-    name = "Tidegate, reactive only"
-    return Entry(
-        kind=Kind.REACTIVE,
-        label=name,
-        controller=Tidegate(assumed.rules, no_forecast, name),
-    )
+    return _tidegate(Kind.REACTIVE, "Tidegate, reactive only", assumed, no_forecast)
+
+
+def _tidegate(kind: Kind, name: str, assumed: Assumptions, forecasts: ForecastSource) -> Entry:
+    lead_s = assumed.plant.cold_start_p90_s + LEAD_MARGIN_S
+    controller = Tidegate(assumed.rules, forecasts, name, lead_s)
+    return Entry(kind=kind, label=name, controller=controller)
 
 
 def rivals(trace: Trace, assumed: Assumptions) -> list[Entry]:
-    """All others but those that are chosen among several: ``hpa_sweep``, ``oracle_sweep``."""
+    """Others, but for the user's HPA and those that are chosen among several."""
     peak = static_pods(trace, assumed)
     return [
-        hpa(assumed),
         keda(assumed),
         Entry(
             kind=Kind.STATIC,
@@ -163,10 +172,21 @@ def static_pods(trace: Trace, assumed: Assumptions) -> int:
     return min(max(pods, scaling.min_replicas, 1), scaling.max_replicas)
 
 
-def play(entry: Entry, trace: Trace, plant: PlantRules, seed: int) -> Outcome:
-    """One replay; independent of all others."""
-    result = replay(trace, plant, entry.controller, seed=seed)
-    return Outcome(kind=entry.kind, label=entry.label, result=result)
+def play(job: Job, plant: PlantRules, seed: int) -> Outcome:
+    """One replay, or two in a row; independent of all others."""
+    entry, controller, before = job.entry, job.entry.controller, None
+    if job.before is not None:
+        before = replay(job.before, plant, controller, seed=seed)
+        controller = _going_on(controller)
+    result = replay(job.trace, plant, controller, seed=seed)
+    return Outcome(kind=entry.kind, label=entry.label, result=result, before=before)
+
+
+def _going_on(controller: Controller) -> Controller:
+    """The same, for the counters of a new replay, which begin at nothing."""
+    if isinstance(controller, Tidegate):
+        return replace(controller, demand=Tidegate(controller.rules).demand)
+    return controller
 
 
 def best(sweep: Sequence[Outcome], allowed: float) -> Outcome:

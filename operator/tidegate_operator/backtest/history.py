@@ -72,3 +72,10 @@ def _notes(trace: Trace) -> list[str]:
 def token_service_s(trace: Trace) -> float | None:
     """Mean time that a request holds a slot, by its tokens; ``None`` where the trace has none."""
     return mean_service_s(trace, PlantRules()) if any(trace.output_tokens) else None
+
+
+def tokens_per_request(trace: Trace) -> float | None:
+    """Mean of input and output together; ``None`` where the trace has none."""
+    requests = sum(count or 0.0 for count in trace.requests)
+    tokens = sum(count or 0.0 for count in (*trace.prompt_tokens, *trace.output_tokens))
+    return tokens / requests if tokens and requests else None

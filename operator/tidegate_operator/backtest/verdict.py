@@ -7,6 +7,7 @@ at, and where the answer is no, the reasons follow.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tidegate_operator.backtest.assume import Assumptions
 from tidegate_operator.backtest.field import Kind, Outcome
@@ -81,9 +82,24 @@ def judge(found: Findings) -> Verdict:
     return Verdict(pays=pays, sentence=f"{start}: {sentence}", because=tuple(_reasons(found)))
 
 
-def saving(ours: Outcome, other: Outcome) -> float:
+class Paid(Protocol):
+    """Anything whose pods were paid."""
+
+    @property
+    def pod_hours(self) -> float: ...
+
+
+def saving(ours: Paid, other: Paid) -> float:
     """Share of the other's pod-hours that ours does without; negative where ours takes more."""
     return 1 - ours.pod_hours / other.pod_hours if other.pod_hours else 0.0
+
+
+def beside(outcome: Outcome, hpa: Outcome) -> str:
+    """Pod-hours beside those of the user's HPA, such as ``-10%``; a dash for the HPA itself."""
+    if outcome is hpa:
+        return "-"
+    more = f"{-saving(outcome, hpa):+.0%}"
+    return "0%" if more in ("-0%", "+0%") else more
 
 
 def _answer(found: Findings) -> tuple[bool, str]:
@@ -190,6 +206,21 @@ def _reasons(found: Findings) -> Iterator[str]:
 
 def _times(load: Load) -> str:
     return f"{load.busiest_rps / load.mean_rps:.1f}"
+
+
+def learning_words(found: Findings) -> list[str]:
+    """What the days before the judged ones would have been on a fresh install, in a sentence or
+    none."""
+    hpa = found.outcomes[Kind.HPA]
+    ours, own = found.ours.before, hpa.before
+    if ours is None or own is None:
+        return []
+    return [
+        "The hours before are in no figure above. On a fresh install, with nothing to learn from,"
+        f" Tidegate would have scaled on observed demand alone: {ours.pod_hours:,.0f} pod-hours"
+        f" with {ours.violations:.2%} late or lost ({hpa.label}: {own.pod_hours:,.0f} with"
+        f" {own.violations:.2%})."
+    ]
 
 
 def unmet(

@@ -7,20 +7,37 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tidegate_operator.backtest.assume import Asked, AssumptionError, Assumptions, Measured, assume
+from tidegate_operator.backtest.assume import (
+    Asked,
+    AssumptionError,
+    Assumptions,
+    HpaTarget,
+    Measured,
+    assume,
+)
 from tidegate_operator.backtest.compete import Backtest
 from tidegate_operator.backtest.document import document
 from tidegate_operator.backtest.field import Kind
-from tidegate_operator.backtest.history import split, token_service_s
+from tidegate_operator.backtest.history import split, token_service_s, tokens_per_request
+from tidegate_operator.backtest.report import render
 from tidegate_operator.backtest.verdict import unmet
 from tidegate_operator.cli import backtest_options as given
 from tidegate_operator.cli import options
-from tidegate_operator.cli.backtest_history import Source, from_cluster, from_file
+from tidegate_operator.cli.backtest_history import (
+    Source,
+    from_cluster,
+    from_file,
+    from_prometheus,
+)
 from tidegate_operator.cli.backtest_options import Request
 from tidegate_operator.cli.backtest_run import run
 from tidegate_operator.cli.backtest_screen import screen
 from tidegate_operator.cli.faults import InputError
+from tidegate_operator.cli.kube import Object, key_of
+from tidegate_operator.crd.spec import PolicySpec
 from tidegate_operator.replay.trace import TraceError
+from tidegate_operator.sources.promql import sidecar_query
+from tidegate_wire.clock import Clock
 
 ALLOWED = 0.005
 """Violations that the best HPA is chosen for unless ``--max-violations`` says otherwise: the bar
@@ -36,8 +53,18 @@ def answer(request: Request, out: Console, err: Console) -> bool:
     max_violations = given.share("--max-violations", request.max_violations)
     min_saving = given.share("--min-saving", request.min_saving)
     _check_writable(request.html)
-    source = _source(request)
-    assumed = _assumed(request, source)
+    policy = None if request.file is None else given.read_policy(request.file)
+    asked = Asked(
+        slots=request.slots,
+        service_s=given.seconds("--service-time", request.service_time),
+        cold_start_s=given.seconds("--cold-start", request.cold_start),
+    )
+    target = given.hpa_target(request.hpa_target)
+    spec = None if policy is None else given.spec_of(policy, f"-f {request.file}")
+    source = _source(request, policy, spec)
+    if spec is None and source.policy is not None:
+        spec = given.spec_of(source.policy, f"--policy {request.policy}")
+    assumed = _assumed(asked, spec, source, target)
     try:
         history = split(source.trace, assumed.forecast.min_history_s)
     except TraceError as error:
@@ -60,34 +87,49 @@ def answer(request: Request, out: Console, err: Console) -> bool:
     return not faults
 
 
-def _source(request: Request) -> Source:
-    named = [n for n, v in (("--trace", request.trace), ("--policy", request.policy)) if v]
+def _source(request: Request, policy: Object | None, spec: PolicySpec | None) -> Source:
+    histories = {
+        "--trace": request.trace,
+        "--prometheus": request.prometheus,
+        "--policy": request.policy,
+    }
+    named = [option for option, value in histories.items() if value is not None]
     if len(named) != 1:
-        was = " and ".join(named) or "none"
-        raise InputError(f"a history is needed from one of --trace and --policy, was: {was}")
+        among = ", ".join(histories)
+        raise InputError(f"one of {among} is needed, was: {' and '.join(named) or 'none'}")
     if request.trace is not None:
         return from_file(request.trace)
-    return from_cluster(request.access, request.namespace, request.policy or "")
-
-
-def _assumed(request: Request, source: Source) -> Assumptions:
-    policy = None
-    if request.file is not None:
-        policy = given.read_policy(request.file)
-    elif source.policy is not None:
-        policy = given.spec_of(source.policy, f"--policy {request.policy}")
-    asked = Asked(
-        slots=request.slots,
-        service_s=given.seconds("--service-time", request.service_time),
-        cold_start_s=given.seconds("--cold-start", request.cold_start),
+    if request.policy is not None:
+        return from_cluster(request.access, request.namespace, request.policy)
+    return from_prometheus(
+        request.prometheus or "",
+        request.query or _query(request, policy, spec),
+        request.days,
+        given.headers(request.headers, request.bearer_token_file),
+        Clock().now(),
     )
+
+
+def _query(request: Request, policy: Object | None, spec: PolicySpec | None) -> str:
+    """The policy's own, or what its target's sidecars count."""
+    if policy is None or spec is None:
+        raise InputError("--prometheus needs a --query, or a policy (-f) whose target it is for")
+    if spec.prometheus is not None and spec.prometheus.query:
+        return spec.prometheus.query
+    return sidecar_query(request.namespace or key_of(policy)[0] or "default", spec.target)
+
+
+def _assumed(
+    asked: Asked, spec: PolicySpec | None, source: Source, target: HpaTarget | None
+) -> Assumptions:
     measured = Measured(
         token_service_s=token_service_s(source.trace),
+        tokens_per_request=tokens_per_request(source.trace),
         cold_starts=source.cold_starts,
-        hpa=given.hpa_target(request.hpa_target) or source.hpa,
+        hpa=target or source.hpa,
     )
     try:
-        return assume(asked, policy, measured)
+        return assume(asked, spec, measured)
     except AssumptionError as error:
         raise InputError(str(error)) from error
 
@@ -105,5 +147,9 @@ def _tell(
         out.print(text, soft_wrap=True, markup=False, highlight=False)
     else:
         out.print(screen(played, request.price))
+    if request.html is not None:
+        request.html.write_text(render(played, request.price), encoding="utf-8")
+        said = f"tidegate backtest: wrote {request.html}"
+        err.print(said, soft_wrap=True, markup=False, highlight=False)
     for fault in faults:
         err.print(f"tidegate backtest: {fault}", soft_wrap=True, markup=False, highlight=False)

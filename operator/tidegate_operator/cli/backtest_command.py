@@ -36,6 +36,33 @@ Trace = Annotated[
         rich_help_panel=_HISTORY,
     ),
 ]
+PrometheusUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--prometheus", help="URL of a server with Prometheus' API.", rich_help_panel=_HISTORY
+    ),
+]
+Query = Annotated[
+    str | None,
+    typer.Option(
+        help="PromQL: requests per second, one series. Default: the policy's, else what the"
+        " target's sidecars count.",
+        rich_help_panel=_HISTORY,
+    ),
+]
+Days = Annotated[
+    float, typer.Option(min=0.1, help="How far back, with --prometheus.", rich_help_panel=_HISTORY)
+]
+Header = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=VALUE, sent to Prometheus; may be repeated.", rich_help_panel=_HISTORY
+    ),
+]
+BearerTokenFile = Annotated[
+    Path | None,
+    typer.Option(help="Its content is sent as a bearer token.", rich_help_panel=_HISTORY),
+]
 Policy = Annotated[
     str | None,
     typer.Option(
@@ -102,6 +129,11 @@ Seed = Annotated[
 def backtest(
     file: File = None,
     trace: Trace = None,
+    prometheus: PrometheusUrl = None,
+    query: Query = None,
+    days: Days = 14.0,
+    header: Header = None,
+    bearer_token_file: BearerTokenFile = None,
     policy: Policy = None,
     namespace: options.Namespace = None,
     cold_start: ColdStart = None,
@@ -121,6 +153,11 @@ def backtest(
     request = Request(
         file=file,
         trace=trace,
+        prometheus=prometheus,
+        query=query,
+        days=days,
+        headers=tuple(header or ()),
+        bearer_token_file=bearer_token_file,
         policy=policy,
         namespace=namespace,
         access=Access(kubeconfig=kubeconfig, context=context),

@@ -4,7 +4,8 @@ Law: one of them, and it is asked once. Whatever goes wrong becomes one line tha
 rule, what it was.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from tidegate_operator.cli.faults import InputError
 from tidegate_operator.cli.kube import Access, Object, Policies
 from tidegate_operator.cluster.history import decode_history
 from tidegate_operator.replay.trace import MINUTE_S, Trace, TraceError, read_trace
+from tidegate_operator.sources.prometheus import PrometheusError, history
+from tidegate_wire import base_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,18 @@ def from_file(path: Path) -> Source:
         return Source(trace=read_trace(path))
     except TraceError as error:
         raise InputError(f"--trace {error}") from error
+
+
+def from_prometheus(
+    url: str, query: str, days: float, headers: Mapping[str, str], now: float
+) -> Source:
+    """``--prometheus``: requests per second, as ``query`` gives them."""
+    if problem := base_url.problem(url):
+        raise InputError(f"--prometheus {problem}, was: {url:.80}")
+    try:
+        return Source(trace=asyncio.run(history(url, query, days, headers, now=now)))
+    except PrometheusError as error:
+        raise InputError(f"--prometheus {error}") from error
 
 
 def from_cluster(access: Access, namespace: str | None, name: str) -> Source:

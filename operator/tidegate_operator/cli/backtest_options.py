@@ -3,15 +3,15 @@
 Law: pure; a fault names the option, the rule and the value.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from tidegate_operator.backtest.assume import HpaTarget
 from tidegate_operator.cli.faults import InputError
-from tidegate_operator.cli.kube import Access
+from tidegate_operator.cli.kube import Access, Object
 from tidegate_operator.crd.fields import parse_duration_s
 from tidegate_operator.crd.spec import InvalidSpecError, PolicySpec, read_spec
 from tidegate_wire.names import KIND
@@ -23,6 +23,11 @@ class Request:
 
     file: Path | None
     trace: Path | None
+    prometheus: str | None
+    query: str | None
+    days: float
+    headers: tuple[str, ...]
+    bearer_token_file: Path | None
     policy: str | None
     namespace: str | None
     access: Access
@@ -84,7 +89,25 @@ def _number(text: str) -> float | None:
     return value if abs(value) < float("inf") else None
 
 
-def read_policy(path: Path) -> PolicySpec:
+def headers(named: Sequence[str], token_file: Path | None) -> dict[str, str]:
+    """``NAME=VALUE`` each, and what ``--bearer-token-file`` holds."""
+    found = {}
+    for text in named:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise InputError("--header must be NAME=VALUE")  # without the value: it may be secret
+        found[name.strip()] = value.strip()
+    if token_file is not None:
+        try:
+            token = token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "is no text"
+            raise InputError(f"--bearer-token-file {token_file}: {reason}") from error
+        found["Authorization"] = f"Bearer {token}"
+    return found
+
+
+def read_policy(path: Path) -> Object:
     """The one LLMQualityPolicy of a file, which may hold other objects too."""
     try:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
@@ -96,10 +119,11 @@ def read_policy(path: Path) -> PolicySpec:
     found = [d for d in documents if isinstance(d, dict) and d.get("kind") == KIND]
     if len(found) != 1:
         raise InputError(f"-f {path}: must hold one {KIND}, was: {len(found)}")
-    return spec_of(found[0], f"-f {path}")
+    policy: Object = found[0]
+    return policy
 
 
-def spec_of(manifest: dict[str, Any], where: str) -> PolicySpec:
+def spec_of(manifest: Object, where: str) -> PolicySpec:
     """The policy of a manifest; ``where`` begins the line that says what is wrong with it."""
     try:
         return read_spec(manifest)

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from tidegate_operator.backtest import field
 from tidegate_operator.backtest.assume import Assumptions
-from tidegate_operator.backtest.compete import Backtest, Job, backtest
-from tidegate_operator.backtest.field import Outcome
+from tidegate_operator.backtest.compete import Backtest, backtest
+from tidegate_operator.backtest.field import Job, Outcome
 from tidegate_operator.backtest.history import History
 
 MAX_PROCESSES = 8
@@ -104,8 +104,8 @@ class Players:
         self.bar.more(len(jobs))
         plant = self.assumed.plant
         if self.pool is None or len(jobs) == 1:
-            return [self._counted(field.play(e, t, plant, self.seed)) for e, t in jobs]
-        futures = [self.pool.submit(field.play, e, t, plant, self.seed) for e, t in jobs]
+            return [self._counted(field.play(job, plant, self.seed)) for job in jobs]
+        futures = [self.pool.submit(field.play, job, plant, self.seed) for job in jobs]
         return self._outcomes(futures)
 
     def _outcomes(self, futures: Sequence[Future[Outcome]]) -> Iterator[Outcome]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tidegate_operator.backtest.compete import Backtest
 from tidegate_operator.backtest.field import Kind, Outcome
-from tidegate_operator.backtest.verdict import saving
+from tidegate_operator.backtest.verdict import beside, learning_words
 
 _COLOUR = {True: "bold green", False: "bold yellow", None: "bold"}
 
@@ -24,7 +24,9 @@ def screen(played: Backtest, price: float | None) -> RenderableType:
     parts: list[RenderableType] = [Text(verdict.sentence, style=_COLOUR[verdict.pays])]
     parts += [Text(f"  - {reason}") for reason in verdict.because]
     parts += [Text(""), Text(_judged(played)), Text(""), _table(played.outcomes, price)]
-    parts += [Text(""), *(Text(line) for line in _learning(played))]
+    for told in learning_words(played.found):
+        parts += [Text(""), Text(told)]
+    parts.append(Text(""))
     parts += [Text("Assumed:"), Padding(_assumed(played), (0, 0, 0, 2))]
     parts += [Text(f"Note: {note}.") for note in played.history.notes]
     return Group(*parts)
@@ -59,31 +61,16 @@ def _table(outcomes: Sequence[Outcome], price: float | None) -> Table:
 def _cells(outcome: Outcome, hpa: Outcome, price: float | None) -> list[str]:
     result = outcome.result
     money = [] if price is None else [f"{outcome.pod_hours * price:,.0f}"]
-    beside = "-" if outcome is hpa else f"{-saving(outcome, hpa):+.0%}"
     return [
         outcome.label,
         f"{outcome.pod_hours:,.0f}",
         *money,
-        beside,
+        beside(outcome, hpa),
         f"{outcome.violations:.2%}",
         f"{1 - outcome.violations:.2%}",
-        *(f"{wait:.0f} s" for wait in (result.wait_p50_s, result.wait_p95_s, result.wait_p99_s)),
+        *(f"{wait:.1f} s" for wait in (result.wait_p50_s, result.wait_p95_s, result.wait_p99_s)),
         f"{result.scale_ups:,}",
         f"{result.scale_downs:,}",
-    ]
-
-
-def _learning(played: Backtest) -> list[str]:
-    """What the first days would have been on a fresh install, without any history."""
-    if not played.learning:
-        return []
-    alone, hpa = played.learning[Kind.REACTIVE], played.learning[Kind.HPA]
-    return [
-        "The hours before are in no figure above. On a fresh install, with nothing to learn from,"
-        f" Tidegate would have scaled on observed demand alone: {alone.pod_hours:,.0f} pod-hours"
-        f" with {alone.violations:.2%} late or lost ({hpa.label}: {hpa.pod_hours:,.0f} with"
-        f" {hpa.violations:.2%}).",
-        "",
     ]
 
 
