@@ -68,6 +68,21 @@ def _families(meter: Meter, openmetrics: bool) -> Iterator[_Family]:
     ):
         lines = [f'{metric}{{{label}="{escaped(v)}"}} {n}\n' for v, n in counts.items()]
         yield metric, kind, told, lines
+    yield from _engine(meter)
+
+
+def _engine(meter: Meter) -> Iterator[_Family]:
+    """What the model server says of itself, under one name for all engines."""
+    load = meter.engine
+    if load is None:
+        return
+    for metric, told, value in (
+        (Metric.ENGINE_WAITING, "Requests in the model server's own queue.", load.waiting),
+        (Metric.ENGINE_RUNNING, "Requests that the model server works on.", load.running),
+        (Metric.ENGINE_KV_CACHE, "Share of its KV cache in use.", load.kv_cache_usage),
+    ):
+        if value is not None:
+            yield metric, "gauge", told, [f'{metric}{{engine="{load.engine}"}} {value}\n']
 
 
 def _histograms(timings: list[Timings], openmetrics: bool) -> Iterator[_Family]:

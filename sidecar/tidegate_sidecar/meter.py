@@ -10,8 +10,8 @@ from tidegate_sidecar.dialect.usage import Usage
 from tidegate_sidecar.histogram import DURATION, FIRST_TOKEN, PER_TOKEN, TOKENS, Histogram
 from tidegate_sidecar.labels import Labels, escaped
 from tidegate_wire.names import OTHER, ConfigState, Outcome, Refusal
+from tidegate_wire.stats import EngineLoad, SidecarStats
 from tidegate_wire.stats import Series as WireSeries
-from tidegate_wire.stats import SidecarStats
 
 MAX_SERIES: Final = 1000
 """Rows of a model and a tenant; from here on a new pair shares the row of its model and ``other``,
@@ -126,6 +126,8 @@ class Meter:
         self.own_failures: dict[str, int] = {}
         self.config_hash = ""
         self.active_model = ""
+        self.engine: EngineLoad | None = None
+        """What the model server last said of itself; ``None``: nothing."""
 
     # what happened
 
@@ -206,6 +208,10 @@ class Meter:
         self.config_hash = hash
         self.active_model = active_model
 
+    def set_engine(self, load: EngineLoad | None) -> None:
+        """What the model server says of itself now."""
+        self.engine = load
+
     def _of(self, model: str, tenant: str) -> Series:
         series = self._series.get((model, tenant))
         if series is None:
@@ -263,6 +269,7 @@ class Meter:
             config_error=config_error,
             series=tuple(series.to_wire() for series in self._series.values()),
             ttft_counts=tuple(ttft_counts),
+            engine=self.engine,
         )
 
     def series(self) -> list[Series]:

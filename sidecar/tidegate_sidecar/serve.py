@@ -25,6 +25,7 @@ from tidegate_sidecar.listen import Listener
 from tidegate_sidecar.logs import Log, RanOut, Uncaught
 from tidegate_sidecar.meter import Meter
 from tidegate_sidecar.proxy import Proxy
+from tidegate_sidecar.scrape import EngineScraper
 from tidegate_sidecar.settings import Address, InvalidSettingError, SidecarSettings
 from tidegate_sidecar.version import data_path
 from tidegate_sidecar.ways import Way
@@ -120,6 +121,7 @@ class _Sidecar:
             places["outbound"] = self._outbound.begin()
             places["openai_upstream"] = settings.openai_upstream
             places["anthropic_upstream"] = settings.anthropic_upstream
+        self._watch_engine()
         self._log("started", **places, admin=str(admin), data_path=data_path())
         doors.started = True
         # What start-up made lives as long as the process: the collector need not look at it again.
@@ -185,6 +187,13 @@ class _Sidecar:
             await asyncio.wait_for(self._agent.tried.wait(), FIRST_CONFIG_REAL_S)
         except TimeoutError:
             pass  # The agent goes on, and says itself what it waits for.
+
+    def _watch_engine(self) -> None:
+        """By its own metrics; behind TLS a model server is taken for none of the pod's."""
+        if self._inbound is None or not self._settings.upstream.startswith("http://"):
+            return
+        scraper = EngineScraper(self._settings.upstream, self._clock, self._meter.set_engine)
+        self._on_exit.callback(asyncio.create_task(scraper.run()).cancel)
 
     def _choose_agent(self) -> ConfigAgent | None:
         settings = self._settings

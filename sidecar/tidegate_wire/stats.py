@@ -5,6 +5,7 @@ look that is repeated counts nothing twice. ``boot`` tells two lives of one pod 
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -53,6 +54,19 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLoad:
+    """What the model server says of itself, by its own metrics; gauges, not counters."""
+
+    engine: str
+    """``vllm``, ``sglang``, ``tgi`` or ``llamacpp``."""
+    waiting: int | None = None
+    """Requests in its queue; of any of these ``None``: it does not say."""
+    running: int | None = None
+    kv_cache_usage: float | None = None
+    """Share of its KV cache that is in use, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SidecarStats:
     """One look at a sidecar."""
 
@@ -70,10 +84,13 @@ class SidecarStats:
     ttft_counts: tuple[int, ...] = ()
     """Answers by time to first token, one count for each of ``TTFT_BOUNDS_S`` and one for what is
     beyond; empty: a sidecar of a version that does not tell."""
+    engine: EngineLoad | None = None
+    """Lately; ``None``: it tells nothing that is understood."""
 
     def to_json(self) -> bytes:
         body = {"schema_version": SCHEMA_VERSION, **_values(self)}
         body["series"] = [_values(one) for one in self.series]
+        body["engine"] = None if self.engine is None else _values(self.engine)
         return json.dumps(body, separators=(",", ":")).encode()
 
     @classmethod
@@ -90,6 +107,7 @@ class SidecarStats:
                 "series": series,
                 "ttft_counts": _counts(body.get("ttft_counts", ())),
                 "config_state": ConfigState(body["config_state"]),
+                "engine": _engine(body.get("engine")),
             }
             return cls(**values)
         except WireError:
@@ -100,7 +118,7 @@ class SidecarStats:
             ) from error
 
 
-def _values(row: SidecarStats | Series) -> dict[str, Any]:
+def _values(row: SidecarStats | Series | EngineLoad) -> dict[str, Any]:
     # Not ``asdict``: it copies in depth, and 1,000 rows would hold a sidecar's streams for 18 ms.
     return {name: getattr(row, name) for name in row.__dataclass_fields__}
 
@@ -126,6 +144,20 @@ def _counts(values: Any) -> tuple[int, ...]:
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise WireError(f"stats.ttft_counts must be counts from 0 up, was: {count!r:.80}")
     return counts
+
+
+def _engine(item: Any) -> EngineLoad | None:
+    """A part that can't be understood is left out: the counters beside it are worth more."""
+    if not isinstance(item, Mapping) or not isinstance(item.get("engine"), str):
+        return None
+    numbers: dict[str, Any] = {
+        name: value
+        for name in ("waiting", "running", "kv_cache_usage")
+        if isinstance(value := item.get(name), int | float)
+        and not isinstance(value, bool)
+        and 0 <= value < math.inf
+    }
+    return EngineLoad(engine=item["engine"], **numbers)
 
 
 def _known(cls: type[Any], body: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tidegate_sidecar.dialect.usage import Usage
 from tidegate_sidecar.exposition import exposition
 from tidegate_sidecar.meter import MAX_SERIES, MAX_TIMINGS, Meter
 from tidegate_wire.names import ERROR_OUTCOMES, MAX_LABEL_VALUES, Metric, Outcome, Refusal
+from tidegate_wire.stats import EngineLoad
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 ROW = re.compile(r"^\| `(\w+)` \| ([^|]*) \|([^|]*)\|", re.MULTILINE)
@@ -46,6 +47,7 @@ def sidecar_page() -> str:
     meter.ended(series, Operation.CHAT, Outcome.OK, 1.0, ttft_s=0.5, usage=usage, cost=1.0)
     meter.refused(Refusal.BAD_REQUEST)
     meter.failures("x")
+    meter.set_engine(EngineLoad(engine="vllm", waiting=1, running=1, kv_cache_usage=0.5))
     return "".join(exposition(meter, openmetrics=False))
 
 

@@ -1,12 +1,13 @@
 """A look at a sidecar: cumulative, readable by an older and a newer operator."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from tidegate_wire.config import WireError
 from tidegate_wire.names import ConfigState, Outcome
-from tidegate_wire.stats import TTFT_BOUNDS_S, Series, SidecarStats
+from tidegate_wire.stats import TTFT_BOUNDS_S, EngineLoad, Series, SidecarStats
 
 STATS = SidecarStats(
     pod_uid="u1",
@@ -119,3 +120,37 @@ def test_fields_of_a_newer_sidecar_are_left_alone() -> None:
 def test_what_is_no_look_is_refused(raw: bytes) -> None:
     with pytest.raises(WireError, match="stats"):
         SidecarStats.from_json(raw)
+
+
+ENGINE = EngineLoad(engine="vllm", waiting=3, running=8, kv_cache_usage=0.42)
+
+
+def test_what_the_model_server_says_survives_the_wire() -> None:
+    stats = replace(STATS, engine=ENGINE)
+    assert SidecarStats.from_json(stats.to_json()) == stats
+
+
+def test_an_older_sidecar_says_nothing_of_it() -> None:
+    body = json.loads(STATS.to_json())
+    del body["engine"]
+    assert SidecarStats.from_json(json.dumps(body).encode()) == STATS
+
+
+@pytest.mark.parametrize(
+    ("engine", "read"),
+    [
+        pytest.param({"engine": "new", "swapped": 3}, EngineLoad(engine="new"), id="new words"),
+        pytest.param(
+            {"engine": "vllm", "waiting": -1, "running": "8", "kv_cache_usage": True},
+            EngineLoad(engine="vllm"),
+            id="no numbers",
+        ),
+        pytest.param({"waiting": 3}, None, id="nobody's"),
+        pytest.param([3], None, id="no object"),
+    ],
+)
+def test_what_can_not_be_understood_of_it_costs_nothing_else(
+    engine: object, read: EngineLoad | None
+) -> None:
+    body = json.loads(STATS.to_json()) | {"engine": engine}
+    assert SidecarStats.from_json(json.dumps(body).encode()) == replace(STATS, engine=read)
