@@ -61,6 +61,10 @@ REASONS: Mapping[str, str] = {
     "ForecastAboveCapacity": (
         "Demand is foreseen that needs more replicas, before a new pod could be ready."
     ),
+    "EngineQueueLong": (
+        "More than 5 requests a pod wait inside the model servers, in the mean of a minute."
+    ),
+    "KVCacheNearlyFull": "The model servers' KV caches are more than 80 % full, in that mean.",
     "CapacityAboveDemand": "Fewer replicas have sufficed throughout the stabilization window.",
     "Schedule": (
         "A schedule needs more replicas, by its `minReplicas` or by the demand that it expects, "

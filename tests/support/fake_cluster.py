@@ -13,7 +13,7 @@ from tidegate_operator.sources.forecaster import ForecastRules
 from tidegate_operator.sources.prometheus import Answer, Kind, Points, PrometheusError, Server
 from tidegate_operator.sources.sidecars import Address
 from tidegate_wire.names import INJECTED, ConfigState, Outcome
-from tidegate_wire.stats import Series, SidecarStats
+from tidegate_wire.stats import EngineLoad, Series, SidecarStats
 
 NAMESPACE = "shop"
 SCALE = "/apis/apps/v1/namespaces/shop/deployments/llama/scale"
@@ -312,6 +312,7 @@ def stats(
     model: str = "llama-70b",
     duration_s: float = 0.5,
     in_flight: int = 0,
+    engine: EngineLoad | None = None,
 ) -> SidecarStats:
     """One look at a sidecar: all that arrived has ended, after ``duration_s`` each."""
     outcomes = {str(Outcome.OK): arrived - errors, str(Outcome.SERVER_ERROR): errors}
@@ -320,6 +321,7 @@ def stats(
         boot=boot,
         arrived=arrived,
         in_flight=in_flight,
+        engine=engine,
         config_hash=config_hash,
         config_state=ConfigState.APPLIED if config_hash else ConfigState.NONE,
         series=(

@@ -25,6 +25,7 @@ from tidegate_operator.handlers.policy import Surroundings
 from tidegate_operator.settings import Settings
 from tidegate_wire.clock import Clock
 from tidegate_wire.config import SidecarConfig
+from tidegate_wire.stats import EngineLoad
 
 TICK_S = 15.0
 
@@ -42,6 +43,8 @@ class Stage:
         self.settings = Settings()
         """Of the next process."""
         self.in_flight: dict[str, int] = {}
+        self.engine: EngineLoad | None = None
+        """What each pod's model server says of itself."""
         self.arrived: dict[str, int] = {}
         self.errors: dict[str, int] = {}
         self.mute: set[str] = set()
@@ -109,6 +112,7 @@ class Stage:
             tokens=self.tokens,
             tenant=self.tenant,
             in_flight=self.in_flight.get(uid, 0),
+            engine=self.engine,
             config_hash="" if config is None else config.hash,
         )
 

@@ -16,6 +16,7 @@ from tidegate_operator.crd.seen import Seen, Told, budget_rung, share_used
 from tidegate_operator.decide.littles_law import LittlesLaw
 from tidegate_operator.decide.load import declared_capacity
 from tidegate_operator.decide.rungs import Budget, BudgetUse, Rung
+from tidegate_operator.decide.signs import EngineSigns
 from tidegate_operator.decide.words import (
     Actuator,
     Clamp,
@@ -32,7 +33,7 @@ MAX_TOP = 5
 MAX_TENANTS = 50
 """Status is read by people; the whole list stands in the sidecars' config."""
 _SIDECAR_COUNTS = ("expected", "reporting", "applied", "failed")
-_FIGURES = ("demand", "forecast", "coldStart", "budgets")
+_FIGURES = ("demand", "engines", "forecast", "coldStart", "budgets")
 """What may differ without being news."""
 
 
@@ -89,6 +90,7 @@ def _blocks(seen: Seen) -> dict[str, Any]:
         blocks |= {
             "replicas": _replicas(spec.rules.actuator, inputs, decision),
             "demand": _demand(inputs, None if decision is None else decision.littles_law),
+            "engines": _engines(inputs.engines),
             "budgets": [
                 _budget(
                     budget, inputs.budgets, {} if decision is None else decision.ladder.tenants
@@ -130,6 +132,18 @@ def _demand(inputs: Inputs, law: LittlesLaw | None) -> dict[str, Any]:
     if inputs.demand.estimated:
         block["estimated"] = f"{inputs.demand.estimated:.0%}"
     return block
+
+
+def _engines(signs: EngineSigns | None) -> dict[str, Any] | None:
+    if signs is None:
+        return None
+    waiting, usage = signs.waiting_per_pod, signs.kv_cache_usage
+    block = {
+        "pods": signs.pods,
+        "waitingPerPod": None if waiting is None else decimal(waiting),
+        "kvCacheUsage": None if usage is None else f"{usage:.0%}",
+    }
+    return {name: value for name, value in block.items() if value is not None}
 
 
 def _forecast(forecast: Forecast | None, inputs: Inputs, quantile: float) -> dict[str, Any] | None:

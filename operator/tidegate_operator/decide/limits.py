@@ -40,6 +40,7 @@ def recommend(
             if wanted <= current:
                 steps.bend(wanted, holds)
             steps.target = wanted
+    steps.target = max(steps.target, need.pressed)
     keep_within(bounds, steps)
     if bounds.least <= current <= bounds.most and _tolerable(rules, inputs, need, steps.target):
         steps.bend(current, Reason.TOLERANCE)
@@ -61,7 +62,7 @@ def _tolerable(rules: ScalingRules, inputs: Inputs, need: Need, target: int) -> 
     if 0 in (current, target):
         return False
     if target > current:
-        if max(need.forecast or 0, need.event or 0) > current:
+        if max(need.forecast or 0, need.event or 0, need.pressed) > current:
             return False
         return load.pods(load.rps / (1.0 + rules.tolerance), need.utilization) <= current
     if target == current or rules.tolerance >= 1:

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from tidegate_operator.decide.load import Load
+from tidegate_operator.decide.pressure import pods_under_pressure
 from tidegate_operator.decide.words import (
     DataState,
     Demand,
@@ -49,10 +50,12 @@ class Need:
     event: int | None = None
     """Pods for what a schedule expects; ``None``: none expects more than is there."""
     event_by: str = ""
+    pressed: int = 0
+    """Pods that the model servers' own queues and caches call for; 0: none."""
 
     @property
     def most(self) -> int:
-        return max(self.reactive, self.forecast or 0, self.event or 0)
+        return max(self.reactive, self.forecast or 0, self.event or 0, self.pressed)
 
 
 def trouble_with(demand: Demand) -> tuple[Reason | None, str]:
@@ -81,6 +84,7 @@ def find_need(
         event_rps=expected,
         event=None if expected is None else load.pods(expected, rules.reactive_utilization),
         event_by=by,
+        pressed=pods_under_pressure(inputs),
     )
 
 

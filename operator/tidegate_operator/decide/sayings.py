@@ -7,6 +7,7 @@ here.
 from tidegate_operator.decide.bounds import Bounds
 from tidegate_operator.decide.limits import Steps
 from tidegate_operator.decide.need import Need
+from tidegate_operator.decide.pressure import find_pressure
 from tidegate_operator.decide.trial import Margin
 from tidegate_operator.decide.words import (
     Inputs,
@@ -71,6 +72,9 @@ def scheduled_pods(need: Need | None, bounds: Bounds) -> int | None:
 def _reason_up(inputs: Inputs, need: Need, bounds: Bounds, target: int) -> Reason:
     if need.reactive >= target:
         return Reason.DEMAND_HIGH
+    pressure, _ = find_pressure(inputs.engines)
+    if pressure is not None and need.pressed > max(need.forecast or 0, need.event or 0):
+        return pressure
     forecast, event = need.forecast or 0, need.event or 0
     if event > max(forecast, need.reactive, inputs.current):
         return Reason.SCHEDULE
@@ -108,6 +112,9 @@ def _message(rules: ScalingRules, inputs: Inputs, need: Need, bounds: Bounds, st
         text += f"; forecast not used ({need.unused})"
     if need.event is not None:
         text += f"; schedule {need.event_by} expects {need.event_rps:.1f} rps, needs {need.event}"
+    _, pressure = find_pressure(inputs.engines)
+    if pressure:
+        text += f"; {pressure}"
     return f"{text}: {_outcome(inputs, bounds, steps)}"
 
 

@@ -23,6 +23,7 @@ from tidegate_operator.decide.rungs import (
     TriggerMemory,
 )
 from tidegate_operator.decide.schedules import Schedule
+from tidegate_operator.decide.signs import EngineSigns
 from tidegate_operator.decide.trial import Margin, Trial
 
 
@@ -54,6 +55,9 @@ class Reason(StrEnum):
     STEADY = "Steady"
     DEMAND_HIGH = "DemandAboveCapacity"
     FORECAST_HIGH = "ForecastAboveCapacity"
+    QUEUE_LONG = "EngineQueueLong"
+    """Requests wait inside the model servers."""
+    KV_CACHE_FULL = "KVCacheNearlyFull"
     DEMAND_LOW = "CapacityAboveDemand"
     SCHEDULE = "Schedule"
     """A schedule asks for more, by its minimum or by the load that it expects."""
@@ -341,6 +345,7 @@ class Inputs:
     counts: Mapping[str, ModelCounts] = field(default_factory=dict)
     """By model."""
     budgets: tuple[BudgetUse, ...] = ()
+    engines: EngineSigns | None = None
 
 
 # --- out: what was decided -----------------------------------------------------------------------

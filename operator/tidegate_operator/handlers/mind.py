@@ -14,6 +14,7 @@ from tidegate_operator.handlers.look import ColdStarts
 from tidegate_operator.handlers.recent import Recent
 from tidegate_operator.ledger.carried import CarriedLoads
 from tidegate_operator.ledger.demand import DemandHistory
+from tidegate_operator.ledger.engines import EngineHistory
 from tidegate_operator.ledger.usage import Ledger
 
 
@@ -24,6 +25,7 @@ class Mind:
     ledger: Ledger
     demand: DemandHistory
     carried: CarriedLoads
+    engines: EngineHistory
     memory: Memory
     cold_starts: ColdStarts
     ahead: Ahead

@@ -48,6 +48,7 @@ from tidegate_operator.handlers.telling import Teller, told_of
 from tidegate_operator.handlers.watchdog import Watchdog
 from tidegate_operator.ledger.carried import CarriedLoads
 from tidegate_operator.ledger.demand import DemandHistory
+from tidegate_operator.ledger.engines import EngineHistory
 from tidegate_operator.ledger.usage import Ledger
 from tidegate_operator.settings import Settings
 from tidegate_wire.clock import Clock
@@ -184,6 +185,7 @@ class PolicyLoop:
             ledger=self._restored(Ledger, saved.ledger),
             demand=self._restored(DemandHistory, demand_state(saved)),
             carried=CarriedLoads(),
+            engines=EngineHistory(),
             memory=saved.memory,
             cold_starts=ColdStarts(saved.cold_starts, now),
             ahead=Ahead(self._around.forecasts, self.uid, saved.calibration),
@@ -268,6 +270,7 @@ class PolicyLoop:
         for stats in look.stats:
             book(stats, now)
         mind.demand.record(now, look.answers)
+        mind.engines.record(now, look.answers)
         mind.cold_starts.look(look.pods)
         if look.scale is None:
             return None
@@ -297,6 +300,7 @@ class PolicyLoop:
             lead_s=horizon_s(spec, mind.cold_starts.samples),
             counts=mind.ledger.counts(),
             budgets=tuple(mind.ledger.budget_uses(spec.rules.budgets, now)),
+            engines=mind.engines.signs(),
         )
 
     async def _offer(self, spec: PolicySpec, decision: Decision | None, now: float) -> None:
