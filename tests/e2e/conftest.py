@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from real_cluster import (
+    QUICK,
     Cluster,
     find_cluster,
     helm_install,
@@ -18,9 +19,6 @@ from real_cluster import (
     wait_deleted,
 )
 
-QUICK = ("--set", "settings.tick_s=3")
-"""A tick of three seconds instead of fifteen: what is tested is what happens, not how long one
-waits for it."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 LONGEST_FIRST = ("test_scaling", "test_streams", "test_conflicts", "test_injection")
 """So that none of them, side by side, begins when the others end."""
