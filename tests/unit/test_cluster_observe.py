@@ -151,3 +151,32 @@ def test_an_error_is_described_without_what_its_repr_holds() -> None:
             return "404, message='Not Found'"
 
     assert describe(Telling()) == "Telling: 404, message='Not Found'"
+
+
+@pytest.mark.parametrize(
+    ("ready", "turned", "fell"),
+    [
+        pytest.param("False", "2026-01-01T00:00:21Z", False, id="not yet, since it was taken on"),
+        pytest.param("False", "2026-01-01T00:00:25Z", False, id="nor a slow kubelet's first word"),
+        pytest.param("False", "2026-01-01T00:09:00Z", True, id="not any more"),
+        pytest.param("True", "2026-01-01T00:09:00Z", False, id="it is Ready"),
+        pytest.param("False", None, False, id="nobody says since when"),
+    ],
+)
+def test_a_pod_that_was_ready_before_is_told_from_one_that_never_was(
+    ready: str, turned: str | None, fell: bool
+) -> None:
+    manifest = pod("p")
+    condition = {"type": "Ready", "status": ready, "lastTransitionTime": turned}
+    manifest["status"] |= {"startTime": "2026-01-01T00:00:20Z", "conditions": [condition]}
+    assert read_pod(manifest).fell is fell
+
+
+def test_restarts_of_all_containers_count() -> None:
+    manifest = pod("p")
+    assert read_pod(manifest).restarts == 0
+    manifest["status"] |= {
+        "containerStatuses": [{"restartCount": 2}, {}],
+        "initContainerStatuses": [{"restartCount": 1}],
+    }
+    assert read_pod(manifest).restarts == 3

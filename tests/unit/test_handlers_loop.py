@@ -207,7 +207,7 @@ def test_a_window_may_reach_beyond_the_history(
 # --- cold starts --------------------------------------------------------------------------------
 
 
-def seen_pod(uid: str, *, ready_at: float | None, created_at: float = START) -> Pod:
+def seen_pod(uid: str, *, ready_at: float | None, created_at: float = START, **more: Any) -> Pod:
     return Pod(
         uid=uid,
         namespace="shop",
@@ -216,6 +216,7 @@ def seen_pod(uid: str, *, ready_at: float | None, created_at: float = START) -> 
         created_at=created_at,
         ready=ready_at is not None,
         ready_at=ready_at,
+        **more,
     )
 
 
@@ -233,6 +234,62 @@ def test_a_pod_that_was_ready_before_this_process_is_not_measured() -> None:
     starts.look([seen_pod("p", ready_at=None, created_at=START - 5000)])
     starts.look([seen_pod("p", ready_at=START + 60, created_at=START - 5000)])
     assert starts.samples == []
+
+
+def test_a_pod_that_was_ready_and_fell_before_this_process_looked_is_not_measured() -> None:
+    starts = ColdStarts([], START)
+    starts.look([seen_pod("p", ready_at=None, created_at=START - 5000, fell=True)])
+    starts.look([seen_pod("p", ready_at=START + 60, created_at=START - 5000)])
+    assert starts.samples == []
+
+
+def test_a_pod_that_is_ready_again_after_a_failed_probe_is_not_measured_again() -> None:
+    starts = ColdStarts([], START)
+    starts.look([seen_pod("p", ready_at=None)])
+    starts.look([seen_pod("p", ready_at=START + 80)])
+    starts.look([seen_pod("p", ready_at=None, fell=True)])
+    starts.look([seen_pod("p", ready_at=START + 900)])
+    assert starts.samples == [80.0]
+
+
+def test_a_pod_that_restarted_a_container_on_its_way_is_not_measured() -> None:
+    starts = ColdStarts([], START)
+    starts.look([seen_pod("p", ready_at=None)])
+    starts.look([seen_pod("p", ready_at=START + 400, restarts=2)])
+    starts.look([seen_pod("p", ready_at=START + 400, restarts=2)])
+    assert starts.samples == []
+
+
+@pytest.mark.parametrize(
+    ("before", "took_s", "sample"),
+    [
+        pytest.param([], 1500, 1500, id="the first is what it is"),
+        pytest.param([60, 60], 1500, 1500, id="so is the third"),
+        pytest.param([60, 70, 80], 200, 200, id="one that is longer, within reason, as well"),
+        pytest.param([60, 70, 80], 1500, 210, id="an image that was pulled counts as 3 medians"),
+        pytest.param([60, 70, 80], 5, 5, id="a short one is no outlier"),
+    ],
+)
+def test_of_the_cold_starts(before: list[float], took_s: float, sample: float) -> None:
+    starts = ColdStarts(before, START)
+    starts.look([seen_pod("p", ready_at=START + took_s)])
+    assert starts.samples == [*before, sample]
+
+
+def test_starts_that_have_become_slower_are_followed() -> None:
+    starts = ColdStarts([60.0] * 10, START)
+    for n in range(12):
+        starts.look([seen_pod(f"p{n}", ready_at=START + 600)])
+    assert starts.samples[-1] == 540
+    assert len(starts.samples) == 22
+
+
+def test_cold_starts_outlive_a_restart() -> None:
+    starts = ColdStarts([], START)
+    starts.look([seen_pod("p", ready_at=START + 80)])
+    again = ColdStarts(starts.samples, START + 500)
+    again.look([seen_pod("p", ready_at=START + 80)])
+    assert again.samples == [80.0]
 
 
 def test_a_pod_that_came_and_was_ready_between_two_ticks_is_measured() -> None:

@@ -19,6 +19,8 @@ from tidegate_operator.cluster.client import Api
 from tidegate_operator.crd.spec import TargetRef
 from tidegate_wire.names import INJECTED, PORT_ADMIN, STATUS
 
+TAKEN_ON_S = 5.0
+"""Within which a kubelet writes a new pod's first conditions; times are whole seconds."""
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 """Annotation of Kubernetes': who has less of it is removed first."""
 
@@ -43,6 +45,10 @@ class Pod:
     """Succeeded or Failed: it will not come back."""
     deletion_cost: int | None = None
     """``None``: nobody wrote one."""
+    restarts: int = 0
+    """Of all its containers."""
+    fell: bool = False
+    """It is not Ready now and was before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,7 @@ def read_pod(manifest: Mapping[str, Any]) -> Pod:
     conditions: list[Mapping[str, Any]] = status.get("conditions") or []
     ready = next((c for c in conditions if c.get("type") == "Ready"), {})
     is_ready = ready.get("status") == "True"
+    turned_at = parse_timestamp(ready.get("lastTransitionTime"))
     annotations = meta.get("annotations") or {}
     return Pod(
         uid=str(meta.get("uid", "")),
@@ -77,11 +84,25 @@ def read_pod(manifest: Mapping[str, Any]) -> Pod:
         ip=str(status.get("podIP") or ""),
         admin_port=_admin_port(annotations.get(STATUS)),
         ready=is_ready,
-        ready_at=parse_timestamp(ready.get("lastTransitionTime")) if is_ready else None,
+        ready_at=turned_at if is_ready else None,
         terminating=meta.get("deletionTimestamp") is not None,
         ended=status.get("phase") in ("Succeeded", "Failed"),
         deletion_cost=_cost(annotations.get(DELETION_COST)),
+        restarts=_restarts(status),
+        fell=not is_ready and _fell(turned_at, parse_timestamp(status.get("startTime"))),
     )
+
+
+def _restarts(status: Mapping[str, Any]) -> int:
+    kinds = ("containerStatuses", "initContainerStatuses")
+    return sum(int(one.get("restartCount", 0)) for kind in kinds for one in status.get(kind) or ())
+
+
+def _fell(turned_at: float | None, started_at: float | None) -> bool:
+    """The kubelet says "not Ready" as it takes a pod on; said later, the pod was Ready before."""
+    if turned_at is None or started_at is None:
+        return False
+    return turned_at - started_at > TAKEN_ON_S
 
 
 def _cost(annotation: str | None) -> int | None:

@@ -6,6 +6,7 @@ a pod that only begins or ends is heard if it speaks, and not missed if it doesn
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Protocol
 
 from tidegate_operator.cluster.client import Api, ApiError
@@ -20,6 +21,10 @@ SETTLE_S = 120.0
 """How long a sidecar is excused for not yet running a new config: a long poll, and a tick."""
 MAX_COLD_STARTS = 50
 """Samples kept; the newest tell most about the next one."""
+MIN_FOR_OUTLIERS = 3
+"""Samples before one can be far from the others."""
+OUTLIER_FACTOR = 3.0
+"""Where starts have really become slower, the median follows within as many as it was made of."""
 
 
 class Source(Protocol):
@@ -135,7 +140,12 @@ def count_sidecars(look: Look, *, wanted_hash: str, changed_at: float, now: floa
 
 
 class ColdStarts:
-    """Measures Pod created to Ready, once for each pod that became Ready under our eyes."""
+    """Measures Pod created to Ready, once for each pod that became Ready under our eyes.
+
+    A pod that was Ready before, or that had to restart a container on its way, is no measure of a
+    start; one that took far longer than others, such as by a first pull of the image on a new
+    node, counts as ``OUTLIER_FACTOR`` medians.
+    """
 
     def __init__(self, samples: Iterable[float], started_at: float) -> None:
         self.samples = list(samples)[-MAX_COLD_STARTS:]
@@ -146,16 +156,25 @@ class ColdStarts:
     def look(self, pods: Iterable[Pod]) -> None:
         known = list(pods)
         for pod in known:
+            if pod.fell:
+                self._counted.add(pod.uid)
+                continue
             if not pod.ready or pod.ready_at is None:
                 if pod.uid not in self._counted:
                     self._waiting.add(pod.uid)
                 continue
             # A pod that was Ready before this process looked may have become so more than once.
             fresh = pod.uid in self._waiting or pod.created_at >= self._started_at
-            if fresh and pod.uid not in self._counted and pod.ready_at > pod.created_at > 0:
-                self.samples.append(pod.ready_at - pod.created_at)
+            fresh = fresh and pod.uid not in self._counted and pod.restarts == 0
+            if fresh and pod.ready_at > pod.created_at > 0:
+                self.samples.append(self._bounded(pod.ready_at - pod.created_at))
             self._counted.add(pod.uid)
         uids = {pod.uid for pod in known}
         self._waiting &= uids - self._counted
         self._counted &= uids
         del self.samples[:-MAX_COLD_STARTS]
+
+    def _bounded(self, cold_start_s: float) -> float:
+        if len(self.samples) < MIN_FOR_OUTLIERS:
+            return cold_start_s
+        return min(cold_start_s, OUTLIER_FACTOR * median(self.samples))

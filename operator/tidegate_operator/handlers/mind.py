@@ -44,7 +44,7 @@ def key_of(mind: Mind) -> tuple[Any, ...]:
     at_once = (memory.rung, memory.probing, rungs, hands.hold)
     # A count that was only found is found again after a restart.
     ours = hands.standing if hands.ours else None
-    return at_once, (totals, len(mind.cold_starts.samples), ours)
+    return at_once, (totals, tuple(mind.cold_starts.samples), ours)
 
 
 def demand_state(saved: Checkpoint) -> Mapping[str, Any] | None:
