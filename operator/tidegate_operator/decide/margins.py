@@ -11,6 +11,7 @@ recur by the clock (docs/forecasting.md).
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 from tidegate_operator.decide.trial import Book, Margin
 from tidegate_operator.decide.words import ScalingRules
@@ -62,6 +63,7 @@ def cheapest(book: Book, allowed_late: float, standing: int | None) -> int:
     )
 
 
+@lru_cache(maxsize=256)
 def under(rules: ScalingRules, margin: Margin) -> ScalingRules:
     """``rules`` with the room that ``margin`` keeps."""
     return replace(

@@ -38,6 +38,7 @@ from tidegate_operator.decide.words import (
     Reason,
     ScalingDecision,
     ScalingRules,
+    renewed,
 )
 
 
@@ -54,8 +55,10 @@ def decide_scaling(
         )
         return say_left_alone(inputs, Reason.TARGET_STOPPED, message), forget(memory)
     memory = note_looks(inputs, memory)
-    memory = replace(memory, books=learn_capacity(rules, inputs.carried, memory.books))
-    inputs = replace(inputs, demand=count_zero(inputs, memory))
+    memory = renewed(memory, books=learn_capacity(rules, inputs.carried, memory.books))
+    demand = count_zero(inputs, memory)
+    if demand is not inputs.demand:
+        inputs = replace(inputs, demand=demand)
     past = look_back(rules, inputs, memory)
     calendar = read_calendar(rules.schedules, inputs.now, inputs.lead_s)
     bounds = find_bounds(rules, calendar)
@@ -69,11 +72,11 @@ def decide_scaling(
         recommendation = inputs.current
     else:
         before = remember_before(memory.before_events, calendar, load.rps)
-        memory = replace(memory, before_events=before)
+        memory = renewed(memory, before_events=before)
         rules, load, memory = _with_margin(rules, inputs, load, memory)
         decision, recommendation = _with(rules, inputs, memory, past, bounds, load, calendar)
     memory = remember(memory, inputs, past, recommendation)
-    return decision, replace(memory, asleep=mode is Mode.ENFORCE and decision.replicas == 0)
+    return decision, renewed(memory, asleep=mode is Mode.ENFORCE and decision.replicas == 0)
 
 
 def _with_margin(

@@ -18,6 +18,7 @@ from tidegate_operator.decide.words import (
     OnLost,
     Reason,
     ScalingRules,
+    renewed,
 )
 
 ABSENT_IS_ZERO_LOOKS = 3
@@ -35,7 +36,7 @@ def note_looks(inputs: Inputs, memory: Memory) -> Memory:
     )
     awake = inputs.current > 0
     lost = demand.state is not DataState.PRESENT and not is_zero and awake
-    return replace(
+    return renewed(
         memory,
         absent_looks=absent_looks,
         lost_since=(memory.lost_since or inputs.now) if lost else None,
