@@ -138,7 +138,7 @@ REASONS: Mapping[str, str] = {
         "The message says how to end that."
     ),
     "NoHPAOnTarget": (
-        "`actuator` is KEDA or ExternalMetric, but no HPA is there that could ask for the count; "
+        "`actuator` is KEDA or ExternalMetric, but no HPA on the target asks for the count; "
         "the message says what to make."
     ),
     "ScaledByHand": (

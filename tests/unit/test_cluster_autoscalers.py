@@ -52,6 +52,35 @@ def test_one_that_moves_or_goes_leaves_its_target() -> None:
     assert table.of("shop", "Deployment", "other") == Autoscaler(name="a")
 
 
+def external(name: str) -> dict[str, Any]:
+    return {"type": "External", "external": {"metric": {"name": name}}}
+
+
+CPU = {"type": "Resource", "resource": {"name": "cpu"}}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "asks"),
+    [
+        pytest.param([external("tidegate-desired-replicas")], True, id="by our metric"),
+        pytest.param(
+            [CPU, external("s1-tidegate-desired-replicas")], True, id="by KEDA's name of it"
+        ),
+        pytest.param([CPU, external("queue-length")], False, id="by others"),
+        pytest.param([], False, id="by none"),
+        pytest.param([{"type": "External"}], False, id="by one that is cut short"),
+    ],
+)
+def test_whether_it_asks_for_our_count(metrics: list[dict[str, Any]], asks: bool) -> None:
+    table = Autoscalers()
+    made = hpa()
+    made["spec"]["metrics"] = metrics
+    table.see(("shop", "any"), made)
+    found = table.of("shop", "Deployment", "llama")
+    assert found is not None
+    assert found.asks is asks
+
+
 def test_who_made_it_is_known() -> None:
     table = Autoscalers()
     made = hpa()

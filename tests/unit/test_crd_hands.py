@@ -8,6 +8,7 @@ from tidegate_operator.crd.hands import (
     say_asked_by,
     say_asks,
     say_autoscaler_beside,
+    say_does_not_ask,
     say_hold,
     say_inactive,
     say_nobody_asks,
@@ -95,6 +96,9 @@ def test_an_autoscaler_that_is_to_ask() -> None:
         "HPA keda-hpa-chat (of ScaledObject/chat) is the one hand that sets the replicas of"
         " Deployment/llama, as spec.scaling.actuator: KEDA wants it; Tidegate writes none"
     )
+    other = say_does_not_ask(Autoscaler(name="cpu"), LLAMA, Actuator.KEDA, 5)
+    assert other.startswith("HPA cpu sets the replicas of Deployment/llama without asking")
+    assert "give it the metric tidegate-desired-replicas (docs/scaling.md)" in other
     assert say_asks(chat, 5).endswith("asks Tidegate for the count, now 5, and sets it")
     missed = say_nobody_asks(LLAMA, Actuator.EXTERNAL_METRIC, 5)
     assert "nobody acts on the 5 that Tidegate asks for: make an HPA" in missed

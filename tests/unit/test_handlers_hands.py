@@ -1,5 +1,6 @@
 """Stories of a target that somebody else writes, too: what is saved, written and said."""
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -157,6 +158,10 @@ async def test_a_stop_and_a_start_are_no_conflict() -> None:
     assert stage.condition("NoConflict") == ("True", "NobodyElseScales")
 
 
+ASKING = json.loads(json.dumps(HPA))
+ASKING["spec"]["metrics"] = [
+    {"type": "External", "external": {"metric": {"name": "s0-tidegate-desired-replicas"}}}
+]
 PULLED = {"minReplicas": 1, "maxReplicas": 10, "capacityPerReplica": "2.5"}
 
 
@@ -165,7 +170,7 @@ async def test_an_autoscaler_that_is_the_hand_is_no_conflict_and_alone_writes(
     actuator: str,
 ) -> None:
     stage = Stage(policy(scaling=PULLED | {"actuator": actuator}))
-    stage.world.autoscalers.see(("shop", "llama-hpa"), HPA)
+    stage.world.autoscalers.see(("shop", "llama-hpa"), ASKING)
     await stage.tick(4, rps=2.0)
     await stage.tick(2, rps=20.0)
     assert stage.api.written("PUT") == []
@@ -178,6 +183,18 @@ async def test_an_autoscaler_that_is_the_hand_is_no_conflict_and_alone_writes(
     set_by_hand(stage, wanted, "kube-controller-manager")
     await stage.tick(2, rps=20.0)
     assert stage.condition("NoConflict") == ("True", "NobodyElseScales")
+
+
+async def test_an_autoscaler_that_asks_somebody_else_is_in_the_way() -> None:
+    stage = Stage(policy(scaling=PULLED | {"actuator": "ExternalMetric"}))
+    stage.world.autoscalers.see(("shop", "llama-hpa"), HPA)
+    await stage.tick(4, rps=2.0)
+    await stage.tick(2, rps=20.0)
+    assert stage.api.written("PUT") == []
+    assert stage.condition("NoConflict") == ("False", "HPAOnTarget")
+    assert stage.condition("ScalingActive") == ("False", "NoHPAOnTarget")
+    assert "without asking Tidegate" in said(stage)
+    assert stage.status()["decisions"][0]["applied"] is False
 
 
 async def test_an_autoscaler_that_should_ask_and_is_not_there_is_missed() -> None:

@@ -128,3 +128,32 @@ def test_a_pods_cost_is_read(annotation: str | None, cost: int | None) -> None:
     if annotation is not None:
         manifest["metadata"]["annotations"][DELETION_COST] = annotation
     assert read_pod(manifest).deletion_cost == cost
+
+
+ASKING_HPA = {
+    "metadata": {"name": "llama-hpa", "namespace": "shop"},
+    "spec": {
+        "scaleTargetRef": {"kind": "Deployment", "name": "llama"},
+        "metrics": [{"external": {"metric": {"name": "tidegate-desired-replicas"}}}],
+    },
+}
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_for_an_autoscaler_that_comes_and_asks_they_stand_before_it_is_told(
+    there: bool,
+) -> None:
+    stage = busy(1, 0, 1, 0)
+    manifest = json.loads(json.dumps(stage.api.objects[f"{POLICY}/chat"]))
+    manifest["spec"]["scaling"]["actuator"] = "ExternalMetric"
+    stage.see(manifest)
+    if there:
+        stage.world.autoscalers.see(("shop", "llama-hpa"), ASKING_HPA)
+    for _ in range(60):
+        await stage.tick(rps=0.4)
+        if stage.status()["replicas"]["desired"] < 4:
+            break
+    assert stage.status()["replicas"]["desired"] == 2
+    assert stage.replicas == 4, "it is the autoscaler's to write"
+    marked = [uid for uid, mark in marks(stage).items() if mark == str(MARK)]
+    assert marked == (["p1", "p3"] if there else [])

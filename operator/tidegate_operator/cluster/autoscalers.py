@@ -13,6 +13,7 @@ from tidegate_operator.cluster.lists import Kube
 from tidegate_operator.cluster.mirror import Key, Mirror
 from tidegate_operator.decide.holding import Autoscaler
 from tidegate_wire.clock import Clock
+from tidegate_wire.names import METRIC_DESIRED
 
 _Target = tuple[str, str, str]
 """Namespace, kind and name."""
@@ -36,7 +37,7 @@ class Autoscalers:
                 del self._by_target[before]
         target = None if manifest is None else _target(key[0], manifest)
         if manifest is not None and target is not None:
-            found = Autoscaler(name=key[1], owner=_owner(manifest))
+            found = Autoscaler(name=key[1], owner=_owner(manifest), asks=_asks(manifest))
             self._by_target.setdefault(target, {})[key[1]] = found
             self._targets[key] = target
 
@@ -67,10 +68,25 @@ def _owner(manifest: Object) -> str:
     return "" if owner is None else f"{owner.get('kind')}/{owner.get('name')}"
 
 
+def _asks(manifest: Object) -> bool:
+    """KEDA puts ``s0-`` or so before a metric's name."""
+    metrics = (manifest.get("spec") or {}).get("metrics") or ()
+    names = [str(_below(metric, "external", "metric").get("name", "")) for metric in metrics]
+    return any(name.endswith(METRIC_DESIRED) for name in names)
+
+
+def _below(value: Object, *path: str) -> Object:
+    for name in path:
+        value = value.get(name) or {}
+    return value
+
+
 def _trim(manifest: Object) -> Object:
     meta = manifest.get("metadata") or {}
     kept = ("namespace", "name", "resourceVersion", "ownerReferences")
     return {
         "metadata": {field: meta[field] for field in kept if field in meta},
-        "spec": {"scaleTargetRef": (manifest.get("spec") or {}).get("scaleTargetRef")},
+        "spec": {
+            name: _below(manifest, "spec").get(name) for name in ("scaleTargetRef", "metrics")
+        },
     }

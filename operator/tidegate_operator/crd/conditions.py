@@ -13,6 +13,7 @@ from tidegate_operator.crd.hands import (
     say_asked_by,
     say_asks,
     say_autoscaler_beside,
+    say_does_not_ask,
     say_hold,
     say_inactive,
     say_nobody_asks,
@@ -142,9 +143,12 @@ def _conflict(seen: Seen) -> Answer | None:
             wanted=_wanted(seen),
         )
         return "False", seen.hold.reason, message
-    if seen.autoscaler is not None and seen.spec.rules.actuator is not Actuator.SCALE:
-        message = say_asked_by(seen.autoscaler, target, seen.spec.rules.actuator)
-        return "True", Reason.NO_CONFLICT, message
+    actuator = seen.spec.rules.actuator
+    if seen.autoscaler is not None and actuator is not Actuator.SCALE:
+        if seen.autoscaler.asks:
+            return "True", Reason.NO_CONFLICT, say_asked_by(seen.autoscaler, target, actuator)
+        message = say_does_not_ask(seen.autoscaler, target, actuator, _wanted(seen))
+        return "False", Reason.HPA_ON_TARGET, message
     if seen.autoscaler is not None:
         return "True", Reason.NO_CONFLICT, say_autoscaler_beside(seen.autoscaler, target)
     return "True", Reason.NO_CONFLICT, say_alone(target, seen.autoscalers_problem)
@@ -232,8 +236,11 @@ def _scaling_active(seen: Seen) -> Answer | None:
 
 def _asked_for(seen: Seen, spec: PolicySpec, wanted: int) -> Answer:
     """``ScalingActive`` where an autoscaler should come and ask."""
-    if seen.autoscaler is not None:
+    if seen.autoscaler is not None and seen.autoscaler.asks:
         return "True", Reason.READY, say_asks(seen.autoscaler, wanted)
+    if seen.autoscaler is not None:
+        words = say_does_not_ask(seen.autoscaler, spec.target, spec.rules.actuator, wanted)
+        return "False", Reason.NO_HPA_ON_TARGET, words
     if seen.autoscalers_problem:
         problem = seen.autoscalers_problem[:300]
         words = f"whether an HPA asks is not known, since they can't be listed: {problem}"

@@ -10,6 +10,7 @@ from tidegate_operator.crd.spec import TargetRef
 from tidegate_operator.decide.hands import Hold
 from tidegate_operator.decide.holding import Autoscaler, HandHold
 from tidegate_operator.decide.words import Actuator
+from tidegate_wire.names import METRIC_DESIRED
 
 _MANIFEST_TOOLS = ("argocd", "kustomize-controller", "helm", "apply", "flux", "terraform")
 """Parts of field managers' names that write whole manifests."""
@@ -63,6 +64,17 @@ def say_nobody_asks(target: TargetRef, actuator: Actuator, wanted: int) -> str:
         f"spec.scaling.actuator is {actuator}, but no HPA points at {target}, so nobody acts on"
         f" the {wanted} that Tidegate asks for: make {made} (docs/scaling.md), or set"
         " spec.scaling.actuator: Scale"
+    )
+
+
+def say_does_not_ask(
+    autoscaler: Autoscaler, target: TargetRef, actuator: Actuator, wanted: int
+) -> str:
+    """For a policy that is to be asked, and whose target has an autoscaler that asks others."""
+    return (
+        f"{_name(autoscaler)} sets the replicas of {target} without asking Tidegate, which would"
+        f" ask for {wanted}: give it the metric {METRIC_DESIRED} (docs/scaling.md), as"
+        f" spec.scaling.actuator: {actuator} wants it"
     )
 
 

@@ -14,6 +14,8 @@ class Autoscaler:
     name: str
     owner: str = ""
     """What made it and would make it anew, such as ``ScaledObject/chat``; empty: a person."""
+    asks: bool = False
+    """Whether a metric of its is the count that a policy wants."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,15 +39,20 @@ class Wrote:
     error: str = ""
 
 
+def moves_replicas(spec: PolicySpec) -> bool:
+    """Whether the policy means its count to be acted on, by whatever hand."""
+    return spec.rules.mode is Mode.ENFORCE and spec.rules.scales
+
+
 def writes_replicas(spec: PolicySpec) -> bool:
-    by_own_hand = spec.rules.actuator is Actuator.SCALE
-    return spec.rules.mode is Mode.ENFORCE and spec.rules.scales and by_own_hand
+    return moves_replicas(spec) and spec.rules.actuator is Actuator.SCALE
 
 
 def nobody_acts(spec: PolicySpec, hold: Hold | None, autoscaler: Autoscaler | None) -> bool:
     """Whether the count that is decided stays a wish."""
-    by_own_hand = spec.rules.actuator is Actuator.SCALE
-    return hold is not None if by_own_hand else autoscaler is None
+    if spec.rules.actuator is Actuator.SCALE:
+        return hold is not None
+    return autoscaler is None or not autoscaler.asks
 
 
 async def look_at_hands(

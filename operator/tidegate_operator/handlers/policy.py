@@ -34,6 +34,7 @@ from tidegate_operator.handlers.ahead import Ahead, Forecasts, horizon_s
 from tidegate_operator.handlers.hands import (
     Wrote,
     look_at_hands,
+    moves_replicas,
     nobody_acts,
     set_replicas,
     writes_replicas,
@@ -238,9 +239,12 @@ class PolicyLoop:
         decision, memory = decide(spec.rules, inputs, mind.memory)
         await self._offer(spec, decision, now)
         scale_error, scaled = "", True
-        if hold is None and writes_replicas(spec) and decision.scaling.replicas != inputs.current:
-            if decision.scaling.replicas < inputs.current:
-                await self._leaving.mark(spec.target, look, decision.scaling.replicas)
+        wanted = decision.scaling.replicas
+        held = nobody_acts(spec, hold, self._autoscaler())
+        if moves_replicas(spec) and not held and wanted < inputs.current:
+            # Before the count is written here, or told to the autoscaler that will write it.
+            await self._leaving.mark(spec.target, look, wanted)
+        if hold is None and writes_replicas(spec) and wanted != inputs.current:
             wrote = await self._set_replicas(spec, mind, decision, look.scale, now)
             scale_error, scaled = wrote.error, wrote.done
             memory = replace(memory, hands=wrote.hands)
@@ -249,7 +253,6 @@ class PolicyLoop:
         if not scaled:
             memory = forget_scaling(memory, mind.memory)
         mind.memory = memory
-        held = nobody_acts(spec, hold, self._autoscaler())
         told = told_of(spec, decision, inputs.current, scaled=scaled, held=held)
         mind.recent.look(now, inputs, decision)
         return self._seen(
