@@ -24,10 +24,11 @@ import numpy as np  # noqa: E402
 
 import tidegate_operator.demo  # noqa: E402
 from tidegate_operator.forecast import features, quantiles  # noqa: E402
+from tidegate_operator.forecast.arrays import DAY, Floats  # noqa: E402
 from tidegate_operator.forecast.calibrate import Raw, Track, peak_after  # noqa: E402
 from tidegate_operator.forecast.engine import raws  # noqa: E402
 from tidegate_operator.forecast.quantiles import QUANTILES, lessons  # noqa: E402
-from tidegate_operator.forecast.series import DAY, Floats, Series, clean  # noqa: E402
+from tidegate_operator.forecast.series import Series, clean  # noqa: E402
 from tidegate_operator.replay.trace import read_trace  # noqa: E402
 
 SHIPPED = Path(tidegate_operator.demo.__file__).parent / "data"
@@ -46,7 +47,10 @@ class Fitted(Protocol):
     @property
     def c(self) -> float: ...
 
-    def counts(self, table: Floats, minutes: Floats) -> Floats: ...
+    @property
+    def regressors(self) -> tuple[str, ...]: ...
+
+    def counts(self, table: Floats) -> Floats: ...
 
 
 Fit = Callable[[Series, int, int], Fitted]
@@ -59,11 +63,12 @@ class Mixed:
 
     horizon: int
     c: float
-    parts: tuple[Callable[[Floats, Floats], Floats], ...]
+    parts: tuple[Callable[[Floats], Floats], ...]
+    regressors: tuple[str, ...] = ()
 
-    def counts(self, table: Floats, minutes: Floats) -> Floats:
+    def counts(self, table: Floats) -> Floats:
         level = table[:, features.COLUMNS.index("level")]
-        said = np.mean([np.sort(part(table, minutes), axis=1) for part in self.parts], axis=0)
+        said = np.mean([np.sort(part(table), axis=1) for part in self.parts], axis=0)
         out: Floats = np.exp(np.sort(said, axis=1) + level[:, None]) - self.c
         return out
 
@@ -84,17 +89,17 @@ def linear(series: Series, horizon: int, until: int) -> Fitted:
     return Mixed(horizon, model.c, (_linear_of(model),))
 
 
-def _linear_of(model: quantiles.Model) -> Callable[[Floats, Floats], Floats]:
-    return lambda table, minutes: model.linear.predict(quantiles.for_linear(table, minutes))
+def _linear_of(model: quantiles.Model) -> Callable[[Floats], Floats]:
+    return lambda table: model.linear.predict(quantiles.for_linear(table))
 
 
 def _five_forests(
     series: Series, horizon: int, until: int, columns: Any
-) -> Callable[[Floats, Floats], Floats]:
+) -> Callable[[Floats], Floats]:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     taught = lessons(series, horizon, until=until)
-    x = np.hstack((taught.table, features.calendar(taught.minutes)))[:, columns]
+    x = taught.table[:, columns]
     made = [
         HistGradientBoostingRegressor(
             loss="quantile",
@@ -109,9 +114,8 @@ def _five_forests(
         for quantile in QUANTILES
     ]
 
-    def predict(table: Floats, minutes: Floats) -> Floats:
-        rows = np.hstack((table, features.calendar(minutes)))[:, columns]
-        return np.column_stack([forest.predict(rows) for forest in made])
+    def predict(table: Floats) -> Floats:
+        return np.column_stack([forest.predict(table[:, columns]) for forest in made])
 
     return predict
 
@@ -148,7 +152,7 @@ def run(series: Series, horizon: int, fit: Fit) -> Run:
     track = Track(horizon)
     for origin in range(FIRST, len(series), DAY):
         low = max(0, origin - HISTORY)
-        part = _part(series, low, origin + DAY)
+        part = series.part(low, origin + DAY)
         began = time.process_time()
         model = fit(part, horizon, origin - low)
         made.fit_s.append(time.process_time() - began)
@@ -156,7 +160,7 @@ def run(series: Series, horizon: int, fit: Fit) -> Run:
         rows = np.arange(origin, min(origin + DAY, len(series)))
         rows = rows[series.known[rows]]
         for t, raw in zip(rows.tolist(), _raws(part, model, rows - low), strict=True):
-            track.observe(_part(series, max(0, t - 2 * horizon), t + 1), model.c)
+            track.observe(series.part(max(0, t - 2 * horizon), t + 1), model.c)
             made.raw[t] = raw.model
             made.calibrated[t] = track.issue(series.start_minute + t, raw, model.c)
         made.forecast_s += _timed(part, model, rows[:10] - low)
@@ -174,10 +178,6 @@ def _timed(series: Series, model: Fitted, rows: np.ndarray[Any, Any]) -> list[fl
         _raws(series, model, np.array([row]))
         taken.append(time.process_time() - began)
     return taken
-
-
-def _part(series: Series, begin: int, end: int) -> Series:
-    return Series(series.start_minute + begin, series.values[begin:end], series.known[begin:end])
 
 
 def peaks(series: Series, horizon: int) -> Floats:

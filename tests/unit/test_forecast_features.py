@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from request_series import DAY, daily
 from tidegate_operator.forecast import features
+from tidegate_operator.forecast.beside import ALONE
 from tidegate_operator.forecast.series import Series, clean
 
 C = 3.0
@@ -25,7 +26,7 @@ def of(series: Series, t: int, horizon: int, name: str) -> float:
 def test_a_row_is_the_same_alone_and_among_others(horizon: int) -> None:
     rows = np.array([20, 180, 1446, 1447, 2000, 5000, 10087, 11000, len(SERIES) - 1])
     among = features.table(SERIES, horizon, C, rows)
-    assert among.shape == (len(rows), len(features.COLUMNS)) == (9, 21)
+    assert among.shape == (len(rows), len(features.COLUMNS)) == (9, 24)
     for row, line in zip(rows, among, strict=True):
         alone = features.table(SERIES, horizon, C, np.array([row]))
         np.testing.assert_array_equal(alone[0], line)
@@ -91,5 +92,5 @@ def test_a_window_with_a_missing_minute_has_no_target() -> None:
 
 def test_the_calendar_is_of_the_unix_minute() -> None:
     monday_0630 = np.array([4.0 * DAY + 390])  # 1970-01-05
-    assert features.calendar(monday_0630).tolist() == [[390.0, 30.0, 4.0]]
+    assert [float(c[0]) for c in features.calendar(monday_0630, ALONE)] == [390.0, 30.0, 4.0]
     assert features.fourier(monday_0630).shape == (1, 2 * (4 + 3))

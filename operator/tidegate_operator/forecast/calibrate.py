@@ -19,8 +19,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from tidegate_operator.forecast.arrays import DAY, Floats
 from tidegate_operator.forecast.quantiles import QUANTILES
-from tidegate_operator.forecast.series import DAY, Floats, Series
+from tidegate_operator.forecast.series import Series
 
 STATE_VERSION = 2
 WINDOW_MINUTES = 4 * DAY

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from tidegate_operator.forecast import features, quantiles, select
+from tidegate_operator.forecast.arrays import DAY, Floats, Indices
+from tidegate_operator.forecast.beside import beside
 from tidegate_operator.forecast.calibrate import SAMPLE_EVERY, Raw, Track
+from tidegate_operator.forecast.known import NOTHING, Known
 from tidegate_operator.forecast.quantiles import QUANTILES, Model
-from tidegate_operator.forecast.series import DAY, Floats, Indices, Series, clean
+from tidegate_operator.forecast.series import Series, clean
 
 SEED_MINUTES = 3 * DAY
 SEED_SHARE = 3
@@ -57,13 +60,15 @@ def learn(
     *,
     state: Mapping[str, Any] | None,
     record: bool = True,
+    known: Known = NOTHING,
 ) -> Learned:
     """Fit a model and, if a ``record`` is wanted, take the one in ``state`` or score a first one.
 
     Raises:
         SeriesError, TooFewRowsError: the history cannot be used, or not yet.
+        HolidaysError: there are none known of the country.
     """
-    series = clean(start_minute, counts)
+    series = _series(start_minute, counts, known)
     model = quantiles.fit(series, horizon)
     if not record:
         return Learned(model, None)
@@ -73,6 +78,10 @@ def learn(
         if select.score(track.samples, series.end_minute - 1).skill is not None:
             return Learned(model, track)
     return Learned(model, seeded(series, horizon))
+
+
+def _series(start_minute: int, counts: Sequence[int | float | None], known: Known) -> Series:
+    return clean(start_minute, counts, beside(known, start_minute, start_minute + len(counts)))
 
 
 def seeded(series: Series, horizon: int) -> Track:
@@ -110,8 +119,7 @@ def roll(
         rows = np.arange(origin, min(origin + step, len(series)), every)
         rows = rows[series.known[rows]]
         for t, raw in zip(rows, raws(series, model, rows), strict=True):
-            past = Series(series.start_minute, series.values[: t + 1], series.known[: t + 1])
-            track.observe(past, model.c)
+            track.observe(series.part(0, int(t) + 1), model.c)
             yield int(t), track.issue(series.start_minute + int(t), raw, model.c)
 
 
@@ -119,11 +127,10 @@ def raws(series: Series, model: Model, rows: Indices) -> list[Raw]:
     """Uncalibrated forecasts for many indices at once."""
     if not len(rows):
         return []
-    table = features.table(series, model.horizon, model.c, rows)
-    counts = model.counts(table, (series.start_minute + rows).astype(np.float64))
+    table = features.table(series, model.horizon, model.c, rows, model.regressors)
     return [
         _raw(series, int(t), line, entry, model)
-        for t, line, entry in zip(rows, counts, table, strict=True)
+        for t, line, entry in zip(rows, model.counts(table), table, strict=True)
     ]
 
 
@@ -168,18 +175,23 @@ class Engine:
         return bool(samples) and samples[-1].minute == end_minute - 1
 
     def predict(
-        self, key: str, start_minute: int, counts: Sequence[int | float | None]
+        self,
+        key: str,
+        start_minute: int,
+        counts: Sequence[int | float | None],
+        known: Known = NOTHING,
     ) -> Prediction:
         """Forecast from the end of ``counts``: at least eight days of them, or all there are.
 
         Raises:
             UnknownKeyError: not trained.
             SeriesError, TooFewRowsError: the counts cannot be used.
+            HolidaysError: there are none known of the country.
         """
         if key not in self._models:
             raise UnknownKeyError(key)
         model, track = self._models[key], self._tracks[key]
-        series = clean(start_minute, counts)
+        series = _series(start_minute, counts, known)
         t = len(series) - 1
         if t < features.WARM_UP:
             raise quantiles.TooFewRowsError(
@@ -192,10 +204,11 @@ class Engine:
         verdict, message = select.judge(score, track.trusted)
         track.trusted = verdict is select.Verdict.GOOD
         most = quantiles.limit(series)
+        factor = series.beside.highest_factor(series.end_minute - 1, model.horizon)
         return Prediction(
             series.end_minute,
             model.horizon,
-            {q: min(issued[i], most) / 60 for i, q in enumerate(QUANTILES)},
+            {q: factor * min(issued[i], most) / 60 for i, q in enumerate(QUANTILES)},
             score.skill,
             score.coverage,
             verdict,

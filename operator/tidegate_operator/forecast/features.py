@@ -7,21 +7,31 @@ the mean of the last 15 minutes, so a model carries over from a small workload t
 from July to August; the one absolute figure is that mean itself.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from tidegate_operator.forecast.series import DAY, Bools, Floats, Indices, Series
+from tidegate_operator.forecast.arrays import DAY, Bools, Floats, Indices
+from tidegate_operator.forecast.beside import Beside, Reading
+from tidegate_operator.forecast.series import Series
 
 BASE_MINUTES = 15
 LAGS = 5
 MEANS = (5, 60, 180)
 DEVIATIONS = (15, 60)
 PEAK_MINUTES = 60
-SEASONS = (DAY, 2 * DAY, 7 * DAY)
+WEEK = 7 * DAY
+SEASONS = (DAY, 2 * DAY, WEEK)
+SUNDAY = 3
+"""Day of the week, counted from Thursday, as 1970 began."""
 CENTRED_HALF_MINUTES = 7
+C_SHARE = 0.02
+"""Of its mean, added to a regressor before a logarithm is taken."""
+TINY = 1e-9
 WARM_UP = max(MEANS)
 """Minutes before the first row that can be built."""
 
-COLUMNS = (
+COUNTED = (
     *(f"lag_{k}" for k in range(LAGS)),
     "level",
     *(f"mean_{m}" for m in MEANS),
@@ -30,17 +40,23 @@ COLUMNS = (
     *(f"{what}_{s // DAY}d" for s in SEASONS for what in ("then", "window", "rise")),
 )
 CALENDAR = ("minute_of_day", "minute_of_hour", "day_of_week")
+COLUMNS = (*COUNTED, *CALENDAR)
+"""Of ``table``; after them come those of regressors."""
+PER_REGRESSOR = 2
 DAY_HARMONICS = 4
 HOUR_HARMONICS = 3
 
 
-def table(series: Series, horizon: int, c: float, rows: Indices) -> Floats:
+def table(
+    series: Series, horizon: int, c: float, rows: Indices, regressors: Sequence[str] = ()
+) -> Floats:
     """Features at indices ``rows``, one line each: NaN where the history does not reach back, and
     throughout before ``WARM_UP``.
 
     Args:
         horizon: minutes ahead, below ``DAY``.
         c: added to counts before a logarithm is taken.
+        regressors: names of those of ``series.beside`` that are looked at.
     """
     y, late = series.values, rows[rows >= WARM_UP]
     sums = np.concatenate(([0.0], np.cumsum(y)))
@@ -50,9 +66,13 @@ def table(series: Series, horizon: int, c: float, rows: Indices) -> Floats:
     columns += [np.log(_mean(sums, late, m) + c) - level for m in MEANS]
     columns += [np.log1p(_windows(y, late, m).std(axis=1) / np.exp(level)) for m in DEVIATIONS]
     columns.append(np.log(_windows(y, late, PEAK_MINUTES).max(axis=1) + c) - level)
-    for season in SEASONS:
-        columns += _season(series, horizon, c, late - season, sums, level)
-    out = np.full((len(rows), len(COLUMNS)), np.nan)
+    minutes = (series.start_minute + late).astype(np.float64)
+    for back in lookbacks(minutes, series.beside):
+        columns += _season(series, horizon, c, late - back, sums, level)
+    columns += calendar(minutes, series.beside)
+    for name in regressors:
+        columns += _beside(dict(series.beside.regressors)[name], minutes)
+    out = np.full((len(rows), len(columns)), np.nan)
     out[rows >= WARM_UP] = np.column_stack(columns)
     return out
 
@@ -68,6 +88,38 @@ def _season(
     then[within] = np.log(centred + c)
     window[within] = np.log(_windows(series.values, at + horizon, horizon).max(axis=1) + c)
     return then - level, window - level, window - then
+
+
+def lookbacks(minutes: Floats, beside: Beside) -> list[Indices]:
+    """How many minutes back each of ``SEASONS`` lies from each of ``minutes``.
+
+    A holiday looks to the last Sunday; on other days a season that would fall on a holiday is
+    replaced by another one that does not.
+    """
+    backs = [np.full(len(minutes), season, dtype=np.int64) for season in SEASONS]
+    if not beside.holidays:
+        return backs
+    ahead = minutes + 1
+    festive = beside.is_holiday(ahead)
+    sunday = ((ahead // DAY - SUNDAY - 1) % 7 + 1).astype(np.int64) * DAY
+    usual = [~beside.is_holiday(ahead - season) for season in SEASONS]
+    for column, back in enumerate(backs):
+        lost = ~usual[column]
+        for other in (2, 1, 0):
+            taken = lost & usual[other]
+            back[taken] = SEASONS[other]
+            lost &= ~taken
+        back[festive] = sunday[festive]
+    return backs
+
+
+def _beside(reading: Reading, minutes: Floats) -> tuple[Floats, Floats]:
+    """How far a regressor is above its last day, and how it moved within the last hour."""
+    day, hour = reading.mean(minutes, DAY), reading.mean(minutes, 60)
+    c = C_SHARE * day + TINY
+    usual = np.log(reading.mean(minutes, BASE_MINUTES) + c) - np.log(day + c)
+    moved = np.log(reading.mean(minutes, 5) + c) - np.log(hour + c)
+    return usual, moved
 
 
 def _mean(sums: Floats, rows: Indices, width: int) -> Floats:
@@ -101,14 +153,14 @@ def matured(series: Series, horizon: int) -> Bools:
     return out
 
 
-def calendar(minutes: Floats) -> Floats:
-    """``CALENDAR`` of unix minutes, for trees: the day in UTC, the week from Thursday (as 1970
-    began)."""
-    return np.column_stack((minutes % DAY, minutes % 60, minutes // DAY % 7))
+def calendar(minutes: Floats, beside: Beside) -> tuple[Floats, Floats, Floats]:
+    """``CALENDAR`` of unix minutes: the day in UTC, a holiday as the Sunday that it is like."""
+    weekday = np.where(beside.is_holiday(minutes + 1), SUNDAY, minutes // DAY % 7)
+    return minutes % DAY, minutes % 60, weekday
 
 
 def fourier(minutes: Floats) -> Floats:
-    """The calendar as waves, for the linear model."""
+    """Minutes of the day as waves, for the linear model."""
     waves = []
     for period, harmonics in ((DAY, DAY_HARMONICS), (60, HOUR_HARMONICS)):
         for k in range(1, harmonics + 1):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn._loss.loss import PinballLoss
 
-from tidegate_operator.forecast.series import Floats
+from tidegate_operator.forecast.arrays import Floats
 
 
 class QuickPinballLoss(PinballLoss):  # type: ignore[misc]

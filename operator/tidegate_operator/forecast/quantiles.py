@@ -6,6 +6,7 @@ leaves here is sorted by quantile. The mean of both beats either; more rows, lar
 further features gained nothing on held-out days (``benchmarks/forecast_models.py`` compares).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from tidegate_operator.forecast import features
-from tidegate_operator.forecast.series import DAY, Bools, Floats, Indices, Series
+from tidegate_operator.forecast.arrays import DAY, Bools, Floats, Indices
+from tidegate_operator.forecast.series import Series
 
 QUANTILES = (0.5, 0.9, 0.95, 0.98, 0.99)
 BOOSTED = (0.5, 0.95)
@@ -31,6 +33,9 @@ CLIP_DAYS = 7
 """No forecast above twice the highest minute of a week: after an outage the linear model alone ran
 away."""
 TREES, LEAVES, RATE = 30, 10, 0.15
+LEAST_GAIN = 0.01
+"""Of the pinball loss; a regressor that adds less is dropped. What is noise adds less than a
+hundredth, mostly below 0."""
 RIDGE = 1e-3
 IRLS_ROUNDS = 25
 IRLS_FLOOR = np.float32(1e-3)
@@ -73,36 +78,42 @@ class Model:
     """Minutes."""
     c: float
     columns: Bools
-    """Which of the trees' columns say anything: scikit-learn 1.9 fails on one without two values,
-    such as last week's in the first week."""
+    """Which of the table's columns say anything to trees: scikit-learn 1.9 fails on one without
+    two values, such as last week's in the first week."""
     trees: tuple[Any, ...]
     """One per ``BOOSTED``."""
     linear: Linear
+    gains: Mapping[str, float]
+    """By how much of the pinball loss each regressor helped on halves that it was not fitted on;
+    those below ``LEAST_GAIN`` were dropped."""
 
-    def log_ratios(self, table: Floats, minutes: Floats) -> Floats:
+    @property
+    def regressors(self) -> tuple[str, ...]:
+        """Those that are looked at, in the order of the table."""
+        return _helpful(self.gains)
+
+    def log_ratios(self, table: Floats) -> Floats:
         """Raw quantiles of the target for rows of ``features.table``, one line a row, sorted."""
-        boosted = np.hstack((table, features.calendar(minutes)))[:, self.columns]
-        trees = np.sort(np.column_stack([tree.predict(boosted) for tree in self.trees]), axis=1)
-        linear = self.linear.predict(for_linear(table, minutes))
+        grown = [tree.predict(table[:, self.columns]) for tree in self.trees]
+        trees = np.sort(np.column_stack(grown), axis=1)
+        linear = self.linear.predict(for_linear(table))
         out: Floats = np.sort((trees @ BLEND + linear) / 2, axis=1)
         return out
 
-    def counts(self, table: Floats, minutes: Floats) -> Floats:
+    def counts(self, table: Floats) -> Floats:
         """The same in requests per minute, not calibrated, not clipped."""
         level = table[:, features.COLUMNS.index("level")]
-        out: Floats = np.exp(self.log_ratios(table, minutes) + level[:, None]) - self.c
+        out: Floats = np.exp(self.log_ratios(table) + level[:, None]) - self.c
         return out
 
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """What a model is fitted on: rows whose target had matured."""
+    """What a model is fitted on: rows whose target had matured, in order of time."""
 
     c: float
     table: Floats
-    """``features.table``, one line a row."""
-    minutes: Floats
-    """Unix minute of each."""
+    """``features.table``, one line a row, with all regressors."""
     goal: Floats
     """``features.target`` of each."""
 
@@ -113,19 +124,15 @@ def lessons(series: Series, horizon: int, *, until: int | None = None) -> Lesson
     Raises:
         TooFewRowsError: fewer than ``MIN_ROWS`` such minutes.
     """
-    size = len(series) if until is None else until
-    past = Series(series.start_minute, series.values[:size], series.known[:size])
+    past = series.part(0, len(series) if until is None else until)
     known = past.values[past.known]
     c = max(LEAST_C, C_SHARE * float(known.mean())) if known.size else LEAST_C
     usable = past.known & features.matured(past, horizon)
     usable[: features.WARM_UP] = False
     rows = _spread(np.flatnonzero(usable))
-    return Lessons(
-        c,
-        features.table(past, horizon, c, rows),
-        (past.start_minute + rows).astype(np.float64),
-        features.target(past, horizon, c, rows),
-    )
+    names = [name for name, _ in past.beside.regressors]
+    table = features.table(past, horizon, c, rows, names)
+    return Lessons(c, table, features.target(past, horizon, c, rows))
 
 
 def fit(series: Series, horizon: int, *, until: int | None = None) -> Model:
@@ -134,16 +141,54 @@ def fit(series: Series, horizon: int, *, until: int | None = None) -> Model:
     Raises:
         TooFewRowsError: see there.
     """
-    learned = lessons(series, horizon, until=until)
-    boosted = np.hstack((learned.table, features.calendar(learned.minutes)))
-    columns = _telling(boosted)
+    taught = lessons(series, horizon, until=until)
+    names = [name for name, _ in series.beside.regressors]
+    gains = _gains(taught, names)
+    table = taught.table[:, _with(names, _helpful(gains))]
+    columns = _telling(table)
     return Model(
         horizon,
-        learned.c,
+        taught.c,
         columns,
-        tuple(_fit_trees(boosted[:, columns], learned.goal, q) for q in BOOSTED),
-        _fit_linear(for_linear(learned.table, learned.minutes), learned.goal),
+        tuple(_fit_trees(table[:, columns], taught.goal, q) for q in BOOSTED),
+        _fit_linear(for_linear(table), taught.goal),
+        gains,
     )
+
+
+def _helpful(gains: Mapping[str, float]) -> tuple[str, ...]:
+    return tuple(name for name, gain in gains.items() if gain >= LEAST_GAIN)
+
+
+def _with(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Columns of a table with the regressors ``names``: all of its own, and those ``wanted``."""
+    own = len(features.COLUMNS)
+    kept = [at for at, name in enumerate(names) if name in wanted]
+    beside = features.PER_REGRESSOR
+    return [*range(own), *(own + beside * at + k for at in kept for k in range(beside))]
+
+
+def _gains(taught: Lessons, names: Sequence[str]) -> dict[str, float]:
+    """What each regressor alone adds to the linear model, on the half of the time that was not
+    fitted on; the lesser of both halves, since luck rarely comes twice."""
+    if not names:
+        return {}
+    without = _losses(taught, _with(names, ()))
+    return {
+        name: min(1 - _losses(taught, _with(names, (name,))) / without).item() for name in names
+    }
+
+
+def _losses(taught: Lessons, columns: Sequence[int]) -> Floats:
+    x, middle = for_linear(taught.table[:, columns]), len(taught.goal) // 2
+    halves = (slice(0, middle), slice(middle, None))
+    losses = []
+    for fitted, judged in (halves, halves[::-1]):
+        model = _fit_linear(x[fitted], taught.goal[fitted])
+        off = taught.goal[judged][:, None] - model.predict(x[judged])
+        levels = np.array(QUANTILES)
+        losses.append(float(np.maximum(levels * off, (levels - 1) * off).mean()))
+    return np.array(losses)
 
 
 def limit(series: Series, until: int | None = None) -> float:
@@ -198,9 +243,13 @@ def _tree_loss(quantile: float) -> Any:
     return QuickPinballLoss(quantile=quantile)
 
 
-def for_linear(table: Floats, minutes: Floats) -> Floats:
+def for_linear(table: Floats) -> Floats:
+    """What the linear model sees of ``features.table``: waves for the calendar, and 0 for NaN."""
+    counted, calendar = len(features.COUNTED), len(features.COLUMNS)
+    day = table[:, features.COLUMNS.index("minute_of_day")]
     # A season that the history does not reach says "as now": ratio 0.
-    return np.hstack((np.nan_to_num(table, nan=0.0), features.fourier(minutes)))
+    plain = np.nan_to_num(np.hstack((table[:, :counted], table[:, calendar:])), nan=0.0)
+    return np.hstack((plain, features.fourier(day)))
 
 
 def _standard(x: Floats, centre: Floats, spread: Floats) -> Floats:

@@ -12,9 +12,9 @@ from enum import StrEnum
 
 import numpy as np
 
+from tidegate_operator.forecast.arrays import DAY, Floats
 from tidegate_operator.forecast.calibrate import RIVALS, SAMPLE_EVERY, SCORED_QUANTILE, Sample
 from tidegate_operator.forecast.quantiles import QUANTILES
-from tidegate_operator.forecast.series import DAY, Floats
 
 SCORE_MINUTES = 3 * DAY
 MIN_SCORED = 6 * 60 // SAMPLE_EVERY

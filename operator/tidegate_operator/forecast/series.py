@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Indices = NDArray[np.int64]
+from tidegate_operator.forecast.arrays import DAY as DAY
+from tidegate_operator.forecast.arrays import Bools, Floats
+from tidegate_operator.forecast.beside import ALONE, Beside
 
-DAY = 1440
-"""Minutes."""
 QUIET_RUN_MINUTES = 10
 """So many zero or missing minutes in a row are an outage or a collection gap, where the series is
 busy."""
@@ -40,9 +37,20 @@ class Series:
     """Requests per minute, filled in where ``known`` is false."""
     known: Bools
     """False: filled in, never scored and never learned from."""
+    beside: Beside = ALONE
+    """What is known beside the counts. The values are those without its events."""
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def part(self, begin: int, end: int) -> "Series":
+        """Indices [begin, end)."""
+        return Series(
+            self.start_minute + begin,
+            self.values[begin:end],
+            self.known[begin:end],
+            self.beside,
+        )
 
     @property
     def end_minute(self) -> int:
@@ -50,8 +58,10 @@ class Series:
         return self.start_minute + len(self.values)
 
 
-def clean(start_minute: int, counts: Sequence[int | float | None]) -> Series:
-    """Drop leading idle minutes, tell outages from silence, fill the holes.
+def clean(
+    start_minute: int, counts: Sequence[int | float | None], beside: Beside = ALONE
+) -> Series:
+    """Drop leading idle minutes, tell outages from silence, fill the holes, take events out.
 
     Raises:
         SeriesError: a count is negative or not finite.
@@ -70,7 +80,10 @@ def clean(start_minute: int, counts: Sequence[int | float | None]) -> Series:
     for begin, end in gaps:
         if _is_outage(raw, begin, end):
             known[begin:end] = False
-    return Series(start_minute + first, _filled(raw, known), known)
+    minutes = np.arange(start_minute + first, start_minute + len(counts), dtype=np.float64)
+    return Series(
+        start_minute + first, _filled(raw, known) / beside.factors(minutes), known, beside
+    )
 
 
 def _quiet_runs(raw: Floats) -> list[tuple[int, int]]:

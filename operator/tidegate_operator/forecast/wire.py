@@ -5,10 +5,11 @@ Law: no numpy, so that the operator's side loads none. A request has an ``id``
 that its answer repeats; answers may come in another order, since a training takes seconds and a
 forecast milliseconds. Besides ``id``, ``op`` and ``key``:
 
-- ``train`` takes ``start_minute``, ``counts`` (null: missing), ``horizon`` and ``state``; its
-  answer has ``state`` and ``fit_s``.
-- ``predict`` takes ``start_minute`` and the last ``PREDICT_MINUTES`` of ``counts``; its answer is
-  ``engine.Prediction``, and ``state`` when that changed.
+- ``train`` takes ``start_minute``, ``counts`` (null: missing), ``known`` (``Known.to_json``, or
+  nothing), ``horizon`` and ``state``; its answer has ``state``, ``fit_s`` and ``gains``, which
+  are ``Model.gains``.
+- ``predict`` takes ``start_minute``, ``known`` and the last ``PREDICT_MINUTES`` of ``counts``;
+  its answer is ``engine.Prediction``, and ``state`` when that changed.
 - ``forget`` takes nothing more and gives nothing back.
 
 Every answer has ``ok``; where that is false, also a ``failure`` and a ``message``.

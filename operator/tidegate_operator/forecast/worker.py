@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
+from tidegate_operator.forecast.known import Known
 from tidegate_operator.forecast.wire import Failure, Op
 
 MEMORY_BYTES = 1024**3
@@ -50,6 +51,7 @@ class Worker:
                 self._handle(request)
 
     def _handle(self, request: Mapping[str, Any]) -> None:
+        from tidegate_operator.forecast.beside import HolidaysError
         from tidegate_operator.forecast.engine import UnknownKeyError
         from tidegate_operator.forecast.quantiles import TooFewRowsError
         from tidegate_operator.forecast.series import SeriesError
@@ -60,7 +62,7 @@ class Worker:
             answer = _failure(Failure.TOO_SHORT, str(error))
         except UnknownKeyError as error:
             answer = _failure(Failure.UNKNOWN_KEY, f"nothing trained for {error}")
-        except SeriesError as error:
+        except (SeriesError, HolidaysError) as error:
             answer = _failure(Failure.BAD_INPUT, str(error))
         except Exception as error:  # noqa: BLE001 - the process's edge: one request fails
             answer = _failure(Failure.FAILED, f"{type(error).__name__}: {error}")
@@ -95,15 +97,25 @@ class Worker:
                 horizon,
                 state=request["state"],
                 record=not again,
+                known=Known.from_json(request.get("known")),
             )
             fit_s = time.monotonic() - began
         with self._using:
             self._engine.install(key, learned)
-            return {"state": self._engine.state(key), "fit_s": round(fit_s, 3)}
+            return {
+                "state": self._engine.state(key),
+                "fit_s": round(fit_s, 3),
+                "gains": dict(learned.model.gains),
+            }
 
     def _predict(self, request: Mapping[str, Any]) -> dict[str, Any]:
         key = request["key"]
-        made = self._engine.predict(key, request["start_minute"], request["counts"])
+        made = self._engine.predict(
+            key,
+            request["start_minute"],
+            request["counts"],
+            Known.from_json(request.get("known")),
+        )
         answer = {
             "end_minute": made.end_minute,
             "horizon": made.horizon,

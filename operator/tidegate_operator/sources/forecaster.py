@@ -15,6 +15,7 @@ from typing import Any
 
 from tidegate_operator.decide.words import Forecast, Reason
 from tidegate_operator.forecast.history import shortage
+from tidegate_operator.forecast.known import NOTHING, Known
 from tidegate_operator.forecast.wire import PREDICT_MINUTES, VERDICTS, Failure, Op
 from tidegate_operator.sources.forecast_worker import WorkerDiedError, WorkerProcess
 from tidegate_wire.clock import Clock
@@ -78,6 +79,7 @@ class Forecaster:
         now: float,
         rules: ForecastRules,
         state: Mapping[str, Any] | None,
+        known: Known = NOTHING,
     ) -> tuple[Forecast, Mapping[str, Any]]:
         """The newest forecast and the state to keep; never waits for a training.
 
@@ -90,9 +92,9 @@ class Forecaster:
         horizon = max(1, min(MAX_HORIZON_MINUTES, math.ceil(rules.horizon_s / 60 - 1e-9)))
         refusal = self._refusal(counts, rules)
         if refusal is None:
-            self._train_if_due(key, workload, start_minute, counts, now, horizon, rules)
+            self._train_if_due(key, workload, start_minute, counts, now, horizon, rules, known)
             if workload.horizon is not None:
-                refusal = await self._predict(key, workload, start_minute, counts, now)
+                refusal = await self._predict(key, workload, start_minute, counts, now, known)
                 if refusal is None and workload.last is not None:
                     return workload.last, workload.state
             else:
@@ -139,6 +141,7 @@ class Forecaster:
         now: float,
         horizon: int,
         rules: ForecastRules,
+        known: Known,
     ) -> None:
         if workload.training is not None and not workload.training.done():
             return
@@ -158,6 +161,7 @@ class Forecaster:
                 "key": key,
                 "start_minute": start_minute,
                 "counts": list(counts),
+                "known": known.to_json(),
                 "horizon": horizon,
                 "state": dict(workload.state) or None,
             }
@@ -192,6 +196,7 @@ class Forecaster:
         start_minute: int,
         counts: Sequence[int | None],
         now: float,
+        known: Known,
     ) -> tuple[Reason, str] | None:
         """Bring ``workload.last`` up to date; else why not."""
         end = start_minute + len(counts)
@@ -203,6 +208,7 @@ class Forecaster:
             "key": key,
             "start_minute": start_minute + begin,
             "counts": list(counts[begin:]),
+            "known": known.since(start_minute + begin).to_json(),
         }
         try:
             answer = await self._worker.ask(request, PREDICT_TIMEOUT_S)
