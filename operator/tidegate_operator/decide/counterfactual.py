@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from tidegate_operator.decide.load import Load
 from tidegate_operator.decide.margins import (
+    ALONE,
     HALF_LIFE_S,
     LEAST_MINUTES,
     MARGINS,
@@ -58,18 +59,22 @@ def margin_in_use(rules: ScalingRules, trial: Trial, trusted: bool) -> Margin:
     chosen = None if trial.chosen is None else MARGINS[trial.chosen]
     if chosen is not None and (trusted or chosen.quantile is None):
         return chosen
-    return _own(rules) if trusted else Margin(rules.reactive_alone_utilization)
+    return MARGINS[_own(rules, trusted)]
 
 
-def _own(rules: ScalingRules) -> Margin:
-    """What the policy's strictness begins with: its quantile, filling no more than the
-    capacity."""
+def _own(rules: ScalingRules, trusted: bool) -> int:
+    """Index of what a policy begins with: its strictness's quantile, filling no more than the
+    capacity; without a forecast the utilisation that stands alone."""
+    if not trusted:
+        shares = [margin.reactive_utilization for margin in ALONE]
+        fit = [k for k, share in enumerate(shares) if share <= rules.reactive_alone_utilization]
+        return len(WITH_FORECAST) + (fit[0] if fit else len(ALONE) - 1)
     fit = [
-        margin
-        for margin in WITH_FORECAST
+        k
+        for k, margin in enumerate(WITH_FORECAST)
         if margin.quantile == rules.quantile and margin.forecast_utilization <= 1.0
     ]
-    return fit[0] if fit else Margin(0.9, rules.quantile, rules.forecast_utilization)
+    return fit[0] if fit else len(WITH_FORECAST) - 1
 
 
 def _booked(
@@ -112,7 +117,8 @@ def _chosen(rules: ScalingRules, trial: Trial, now: float, trusted: bool) -> Tri
     chosen: int | None = None
     if rules.allowed_late is not None and book.minutes >= LEAST_MINUTES:
         standing = None if trial.chosen is None else trial.chosen - first
-        chosen = first + cheapest(book, rules.allowed_late, standing)
+        own = _own(rules, trusted) - first
+        chosen = first + cheapest(book, rules.allowed_late, own, standing)
     return replace(trial, chosen=chosen, chosen_at=now, trusted=trusted)
 
 
