@@ -85,12 +85,22 @@ def test_a_gap_is_missing_minutes_and_is_reported() -> None:
             [HEAD, "0,1", "0,1"], "t.csv:3: timestamp must be later", id="twice the same time"
         ),
         pytest.param(
-            [HEAD, "0,1", "7,1", "14,1"],
-            "the step between rows must divide a minute or be whole minutes, was: 7 s",
-            id="an odd step",
+            [HEAD, "0,1", "7200,1", "14400,1"],
+            "the step between rows must be whole seconds from 1 s to 1 h, was: 7200 s",
+            id="too coarse a step",
         ),
         pytest.param(
-            [HEAD, "0,1", "1,1", "2,1", "1e12,1"],
+            [HEAD, "0,1", "0.5,1", "1,1"],
+            "the step between rows must be whole seconds from 1 s to 1 h, was: 0.5 s",
+            id="too fine a step",
+        ),
+        pytest.param(
+            [HEAD, "0,1", "60,1", "1756000000000,1"],
+            "t.csv:4: timestamp must be in seconds, not milliseconds, was: 1756000000000",
+            id="milliseconds",
+        ),
+        pytest.param(
+            [HEAD, "0,1", "1,1", "2,1", "9e10,1"],
             "t.csv: must span at most 10000000 steps",
             id="a stray timestamp",
         ),
@@ -133,6 +143,26 @@ def test_finer_steps_are_summed_into_minutes() -> None:
 def test_coarser_steps_are_spread_and_none_is_lost() -> None:
     trace = parsed("0,600", "600,1200").minutes()
     assert trace.requests == (60.0,) * 10 + (120.0,) * 10
+
+
+@pytest.mark.parametrize("step_s", [7, 40, 45, 90, 100, 3599])
+@pytest.mark.parametrize("start", [0, 30, 119])
+def test_any_step_from_a_second_to_an_hour_keeps_its_requests(step_s: int, start: int) -> None:
+    """A steady 2 requests/s stays that, however the steps lie across the minutes."""
+    trace = parsed(*(f"{start + step_s * i},{2 * step_s}" for i in range(200))).minutes()
+    assert (trace.start % 60, trace.step_s) == (0, 60)
+    known = [count for count in trace.requests if count is not None]
+    assert known == pytest.approx([120.0] * len(known))
+    assert len(trace) - len(known) <= 2, "the first and last minute may be hardly known"
+
+
+def test_requests_of_a_step_across_minutes_are_shared_by_time() -> None:
+    assert parsed("0,90", "90,0").minutes().requests == (60.0, 30.0, 0.0)
+
+
+def test_a_minute_that_a_missing_step_covers_is_missing() -> None:
+    trace = parsed("0,40", "40,40", "120,40", "160,40")
+    assert trace.minutes().requests == (60.0, None, 60.0, None)
 
 
 def test_scaling_sets_the_peak_and_keeps_gaps() -> None:

@@ -71,7 +71,8 @@ def _notes(trace: Trace) -> list[str]:
 
 def token_service_s(trace: Trace) -> float | None:
     """Mean time that a request holds a slot, by its tokens; ``None`` where the trace has none."""
-    return mean_service_s(trace, PlantRules()) if any(trace.output_tokens) else None
+    there = any(trace.prompt_tokens) and any(trace.output_tokens)
+    return mean_service_s(trace, PlantRules()) if there else None
 
 
 def tokens_per_request(trace: Trace) -> float | None:

@@ -68,7 +68,7 @@ def mean_service_s(trace: Trace, plant: PlantRules) -> float:
 def _grid(trace: Trace) -> Trace:
     """In steps that are a multiple of the replay's."""
     step_s = round(STEP_S)
-    if trace.step_s > MINUTE_S or (trace.step_s % step_s and step_s % trace.step_s):
+    if MINUTE_S % trace.step_s or (trace.step_s % step_s and step_s % trace.step_s):
         return trace.minutes()
     return trace.gathered(step_s) if trace.step_s < step_s else trace
 

@@ -24,6 +24,10 @@ REQUIRED = ("timestamp", "requests")
 TOKENS = ("prompt_tokens", "output_tokens")
 Counts = tuple[float | None, ...]
 Convert = Callable[[Counts], Counts]
+MAX_STEP_S = 3600
+"""Coarser ones say too little of the minutes in them."""
+MILLISECONDS_FROM = 1e11
+"""Seconds of the year 5138; as milliseconds, of 1973."""
 MAX_STEPS = 10_000_000
 """A stray timestamp must not become a list of a billion missing steps: 116 days of seconds."""
 
@@ -76,9 +80,14 @@ class Trace:
 
         A minute of which less than half is known is missing; of which more is known, scaled up.
         """
-        if self.step_s < MINUTE_S:
+        if MINUTE_S % self.step_s == 0:
             return self.gathered(MINUTE_S)
-        return self._converted(MINUTE_S, self.start, partial(_spread, per=self.step_s // MINUTE_S))
+        if self.step_s % MINUTE_S == 0:
+            spread = partial(_spread, per=self.step_s // MINUTE_S)
+            return self._converted(MINUTE_S, self.start, spread)
+        first = self.start - self.start % MINUTE_S
+        shared = partial(_shared_out, step_s=self.step_s, skip_s=self.start - first)
+        return self._converted(MINUTE_S, first, shared)
 
     def gathered(self, step_s: int) -> Self:
         """In coarser steps, a multiple of its own; as with ``minutes``."""
@@ -165,6 +174,25 @@ def _spread(counts: Counts, *, per: int) -> Counts:
     return tuple(None if count is None else count / per for count in counts for _ in range(per))
 
 
+def _shared_out(counts: Counts, *, step_s: int, skip_s: float) -> Counts:
+    """Of steps that lie across minutes, such as 45 s: each gives a minute its share by time."""
+    size = math.ceil((skip_s + len(counts) * step_s) / MINUTE_S) if counts else 0
+    sums, known_s = [0.0] * size, [0.0] * size
+    for index, count in enumerate(counts):
+        if count is None:
+            continue
+        begin = skip_s + index * step_s
+        for minute in range(int(begin // MINUTE_S), math.ceil((begin + step_s) / MINUTE_S)):
+            start = max(begin, minute * MINUTE_S)
+            part_s = min(begin + step_s, (minute + 1) * MINUTE_S) - start
+            sums[minute] += count * part_s / step_s
+            known_s[minute] += part_s
+    return tuple(
+        total * MINUTE_S / known if 2 * known >= MINUTE_S else None
+        for total, known in zip(sums, known_s, strict=True)
+    )
+
+
 def read_trace(path: Path) -> Trace:
     """Read a CSV, plain or ``.gz``, with the columns ``timestamp`` (ISO time or seconds) and
     ``requests``, and maybe ``prompt_tokens`` and ``output_tokens``.
@@ -238,6 +266,8 @@ def _timestamp(text: str, where: str) -> float:
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not 0 <= seconds < math.inf:
         raise TraceError(f"{where}: timestamp must be at least 0, was: {text}")
+    if seconds >= MILLISECONDS_FROM:
+        raise TraceError(f"{where}: timestamp must be in seconds, not milliseconds, was: {text}")
     return seconds
 
 
@@ -248,10 +278,9 @@ def _on_grid(rows: Sequence[Sequence[float]], columns: Sequence[str], name: str)
     often = Counter(differences)
     step = min(often, key=lambda difference: (-often[difference], difference))
     step_s = round(step)
-    if step_s < 1 or abs(step - step_s) > 1e-6 or (step_s % MINUTE_S and MINUTE_S % step_s):
+    if not 1 <= step_s <= MAX_STEP_S or abs(step - step_s) > 1e-6:
         raise TraceError(
-            f"{name}: the step between rows must divide a minute or be whole minutes,"
-            f" was: {step:g} s"
+            f"{name}: the step between rows must be whole seconds from 1 s to 1 h, was: {step:g} s"
         )
     start = rows[0][0]
     size = round((rows[-1][0] - start) / step_s) + 1
