@@ -1,7 +1,5 @@
 """``tidegate backtest`` on small histories: what it prints, and the exit code that CI goes by."""
 
-import contextlib
-import io
 import json
 import math
 from pathlib import Path
@@ -10,34 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tidegate_operator.cli.__main__ import main
-
-POLICY: dict[str, Any] = {
-    "apiVersion": "tidegate.io/v1alpha1",
-    "kind": "LLMQualityPolicy",
-    "metadata": {"name": "chat"},
-    "spec": {
-        "targetRef": {"kind": "Deployment", "name": "llama"},
-        "models": [{"name": "llama-70b"}],
-        "scaling": {
-            "maxReplicas": 20,
-            "capacityPerReplica": "2",
-            "forecast": {"minHistory": "24h"},
-        },
-    },
-}
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    """Exit code, standard output, standard error."""
-    out, err = io.StringIO(), io.StringIO()
-    code: Any = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main(["tidegate", "backtest", *map(str, arguments)])
-        except SystemExit as end:
-            code = end.code
-    return int(code or 0), out.getvalue(), err.getvalue()
+from backtest_runs import POLICY, run
 
 
 def daily(minute: int) -> int:

@@ -87,8 +87,11 @@ def _players(processes: int) -> Iterator[ProcessPoolExecutor | None]:
         yield None
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the bar's thread
-    with ProcessPoolExecutor(processes - 1, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(processes - 1, mp_context=context)
+    try:
         yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)  # on Ctrl-C nobody wants what has not begun
 
 
 @dataclass(frozen=True, slots=True)
