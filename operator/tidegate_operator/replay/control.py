@@ -27,7 +27,11 @@ class Seen:
         self.arrived = 0
         self.ended = 0
         self.duration_s = 0.0
-        """All three since the beginning; the last is the sum over requests that ended."""
+        self.tokens = 0.0
+        """All four since the beginning; the last two are sums over requests that ended."""
+        self.begun = 0
+        self.late = 0.0
+        """Requests that were begun, and those of them that had waited too long."""
         self._arrived = [0.0]
         self._busy = [0.0]
         self._in_flight = [0.0]
@@ -43,7 +47,8 @@ class Seen:
         """Take in what a controller may know of the moment."""
         self.now, self.current, self.ready = plant.now, plant.current, plant.ready
         self.in_flight = plant.waiting + round(plant.busy_slots)
-        self.ended, self.duration_s = plant.ended, plant.duration_s
+        self.ended, self.duration_s, self.tokens = plant.ended, plant.duration_s, plant.tokens
+        self.begun, self.late = plant.served, plant.late
 
     def note(self, requests: float, busy_share: float, in_flight: float, ready: int) -> None:
         """Add a step's measurements."""

@@ -17,6 +17,8 @@ from tidegate_operator.replay.trace import MINUTE_S, Trace
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+LEAST_SHARE = 1e-3
+"""No service takes less than so much of the mean, which a wide distribution might draw."""
 ARRIVALS, SERVICES = 0, 1
 """Streams of chance that a seed gives; ``plant`` has the third."""
 
@@ -29,6 +31,8 @@ class Load:
     requests: list[int]
     work_s: list[float]
     """Slot-seconds that the requests of the step will take."""
+    tokens: list[float]
+    """Input and output; 0 where the trace has none."""
     missing_minutes: int
     """Of which the trace says nothing: the step before is played once more."""
 
@@ -43,10 +47,12 @@ def load_of(trace: Trace, plant: PlantRules, seed: int) -> Load:
     drawn = random.multinomial(whole, share / share.size).reshape(-1)
     requests = _padded(drawn, grid)
     means = _padded(np.repeat(_service_s(grid, plant), share.size), grid)
+    tokens = _padded(np.repeat(_tokens(grid), share.size), grid) * requests
     return Load(
         start=grid.start - grid.start % MINUTE_S,
         requests=[int(count) for count in requests],
         work_s=[float(work) for work in _work_s(requests, means, plant.service_cv, seed)],
+        tokens=[float(count) for count in tokens],
         missing_minutes=round(
             sum(count is None for count in trace.requests) * trace.step_s / MINUTE_S
         ),
@@ -75,7 +81,7 @@ def _grid(trace: Trace) -> Trace:
 
 def _held(counts: tuple[float | None, ...]) -> Floats:
     """What is missing is as the step before; at the very start, as the first that is known."""
-    values = np.array([np.nan if count is None else count for count in counts], dtype=np.float64)
+    values = _counted(counts)
     known = ~np.isnan(values)
     if not known.any():
         return np.zeros(len(values))
@@ -97,17 +103,32 @@ def _service_s(trace: Trace, plant: PlantRules) -> Floats:
     """Mean time of one request in each step: by its tokens where the trace has them."""
     if not (plant.by_tokens and trace.output_tokens and trace.prompt_tokens):
         return np.full(len(trace), plant.service_s)
-    count, prompt, output = (
-        np.array([np.nan if n is None else n for n in series], dtype=np.float64)
-        for series in (trace.requests, trace.prompt_tokens, trace.output_tokens)
+    prompt, output = (_counted(n) for n in (trace.prompt_tokens, trace.output_tokens))
+    return _each(
+        trace, prompt * plant.prompt_token_s + output * plant.output_token_s, plant.service_s
     )
-    work = prompt * plant.prompt_token_s + output * plant.output_token_s
+
+
+def _tokens(trace: Trace) -> Floats:
+    """Mean of one request in each step; 0 where the trace has none."""
+    if not (trace.output_tokens and trace.prompt_tokens):
+        return np.zeros(len(trace))
+    return _each(trace, _counted(trace.prompt_tokens) + _counted(trace.output_tokens), 0.0)
+
+
+def _counted(counts: tuple[float | None, ...]) -> Floats:
+    return np.array([np.nan if n is None else n for n in counts], dtype=np.float64)
+
+
+def _each(trace: Trace, totals: Floats, otherwise: float) -> Floats:
+    """``totals`` by request; where a step says nothing, as the step before."""
+    count = _counted(trace.requests)
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.where(count > 0, work / count, np.nan)
-    known = means[np.isfinite(means) & (means > 0)]
-    if not known.size:
-        return np.full(len(trace), plant.service_s)
-    return _held(tuple(float(m) if np.isfinite(m) and m > 0 else None for m in means))
+        means = np.where(count > 0, totals / count, np.nan)
+    known = np.isfinite(means) & (means > 0)
+    if not known.any():
+        return np.full(len(trace), otherwise)
+    return _held(tuple(float(m) if k else None for m, k in zip(means, known, strict=True)))
 
 
 def _work_s(requests: Ints, means: Floats, cv: float, seed: int) -> Floats:
@@ -116,4 +137,5 @@ def _work_s(requests: Ints, means: Floats, cv: float, seed: int) -> Floats:
     if cv == 0:
         return np.asarray(requests * means)
     random = np.random.default_rng([seed, SERVICES])
-    return np.asarray(random.gamma(requests / cv**2, means * cv**2))
+    drawn = random.gamma(requests / cv**2, means * cv**2)
+    return np.maximum(drawn, requests * means * LEAST_SHARE)

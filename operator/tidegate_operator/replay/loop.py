@@ -64,13 +64,14 @@ def replay(
     story = _Story()
     reasoned = controller if isinstance(controller, GivesReasons) else None
     every = max(1, round(controller.period_s / STEP_S))
-    for step, (requests, work_s) in enumerate(zip(load.requests, load.work_s, strict=True)):
+    steps = zip(load.requests, load.work_s, load.tokens, strict=True)
+    for step, (requests, work_s, tokens) in enumerate(steps):
         if step and step % every == 0:
             seen.look(state)
             _control(controller, seen, state, step, story)
             if reasoned is not None:
                 _reasoned(reasoned.last, seen.now, story)
-        state.step(requests, work_s)
+        state.step(requests, work_s, tokens)
         seen.note(requests, state.busy_share, state.waiting + state.busy_slots, state.ready)
         story.ready.append(state.ready)
         story.paid_s.append(state.paid_s)

@@ -19,6 +19,7 @@ from tidegate_operator.decide.words import (
 from tidegate_operator.ledger.demand import DemandHistory
 from tidegate_operator.replay.ahead import ForecastSource, no_forecast
 from tidegate_operator.replay.control import TICK_S, Seen
+from tidegate_operator.replay.shares import PodShares
 from tidegate_wire.names import Outcome
 from tidegate_wire.stats import Series, SidecarStats
 
@@ -42,6 +43,7 @@ class Tidegate:
     demand: DemandHistory = field(
         default_factory=lambda: DemandHistory(history_minutes=KEPT_MINUTES)
     )
+    shares: PodShares = field(default_factory=PodShares)
     awaited: Forecast | None = None
     """What the last tick asked for."""
 
@@ -60,13 +62,18 @@ class Tidegate:
             starting=seen.starting,
             demand=self.demand.demand(seen.now, self.rules.scaling.max_age_s),
             forecast=forecast,
+            carried=self.shares.look(seen),
             lead_s=self.lead_s,
         )
 
 
 def _stats(seen: Seen) -> SidecarStats:
     ended = Series(
-        model="", tenant="", outcomes={Outcome.OK: seen.ended}, duration_s=seen.duration_s
+        model="",
+        tenant="",
+        outcomes={Outcome.OK: seen.ended},
+        tokens_out=round(seen.tokens),
+        duration_s=seen.duration_s,
     )
     return SidecarStats(
         pod_uid="pods",

@@ -84,6 +84,31 @@ class Pod:
     """Known once it is told to go."""
 
 
+@dataclass(slots=True)
+class _Batch:
+    """Requests that came in one step and wait."""
+
+    step: int
+    came: int
+    left: int
+    each_s: float
+    """Slot-seconds of one."""
+    tokens: float
+    """Of one."""
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What is already known of a coming step."""
+
+    slot_s: float = 0.0
+    """Slot-seconds that requests hold."""
+    ended: int = 0
+    """Requests that end in it; their durations and tokens in all."""
+    duration_s: float = 0.0
+    tokens: float = 0.0
+
+
 class Plant:
     """The state; ``step`` moves it on."""
 
@@ -96,6 +121,8 @@ class Plant:
         """Requests whose service has ended."""
         self.duration_s = 0.0
         """Waits and services of those that ended, as a sidecar in the pods would add them up."""
+        self.tokens = 0.0
+        """Input and output, of those that ended."""
         self.waits = Waits()
         self.violated: dict[int, float] = {}
         """Minute (from the start) in which they came -> requests that were dropped or late."""
@@ -110,12 +137,11 @@ class Plant:
         self._leaving: list[Pod] = []
         self._next_ready = math.inf
         self._failed = 0
-        self._queue: deque[list[float]] = deque()
-        """[step in which they came, how many are left, slot-seconds each, how many came], oldest
-        first."""
+        self._queue: deque[_Batch] = deque()
+        """Oldest first."""
         self._queued_s = 0.0
-        self._taken: deque[list[float]] = deque()
-        """For each coming step [slot-seconds that are taken, requests that end, durations]."""
+        self._taken: deque[_Taken] = deque()
+        """For each coming step."""
         self._chance = np.random.default_rng([seed, COLD_STARTS])
 
     # --- pods -------------------------------------------------------------------------------
@@ -184,7 +210,7 @@ class Plant:
         self._leaving.append(pod)
         stays = len(self._ready) / (len(self._ready) + 1)
         for taken in self._taken:
-            taken[0] *= stays
+            taken.slot_s *= stays
 
     def _pass_time(self, began: float) -> float:
         """Pay, and let pods become Ready and end; slot-seconds of the Ready ones in the step."""
@@ -204,25 +230,24 @@ class Plant:
 
     # --- requests ---------------------------------------------------------------------------
 
-    def step(self, requests: int, work_s: float) -> None:
-        """Let ``STEP_S`` pass in which ``requests`` come that will hold slots for ``work_s`` in
-        all."""
+    def step(self, requests: int, work_s: float, tokens: float = 0.0) -> None:
+        """Let ``STEP_S`` pass in which ``requests`` come that will hold slots for ``work_s`` and
+        have so many ``tokens`` in all."""
         began, self.now = self.now, self.now + STEP_S
         slot_s = self._pass_time(began)
         free_s = slot_s
         if self._taken:
-            taken_s, ended, duration_s = self._taken.popleft()
-            free_s = max(0.0, slot_s - taken_s)
-            self.ended += round(ended)
-            self.duration_s += duration_s
+            taken = self._taken.popleft()
+            free_s = max(0.0, slot_s - taken.slot_s)
+            self._end(taken.ended, taken.duration_s, taken.tokens)
         if requests:
-            self._let_in(requests, work_s / requests, free_s)
+            self._let_in(requests, work_s / requests, tokens / requests, free_s)
         left_s = self._serve(free_s) if self._queue else free_s
         self.busy_slots = (slot_s - left_s) / STEP_S
         self.busy_share = (slot_s - left_s) / slot_s if slot_s else 0.0
         self._steps += 1
 
-    def _let_in(self, requests: int, each_s: float, free_s: float) -> None:
+    def _let_in(self, requests: int, each_s: float, tokens: float, free_s: float) -> None:
         self.arrived += requests
         # A queue of nothing would drop what the very next pod could serve: it holds at least one
         # pod's.
@@ -234,7 +259,7 @@ class Plant:
             self.dropped += requests - taken
             self._violate(self._steps, requests - taken)
         if taken:
-            self._queue.append([self._steps, taken, each_s, taken])
+            self._queue.append(_Batch(self._steps, taken, taken, each_s, tokens))
             self.waiting += taken
             self._queued_s += taken * each_s
 
@@ -246,44 +271,49 @@ class Plant:
         queue, whole_s = self._queue, free_s
         while queue and free_s > _HAIR:
             batch = queue[0]
-            came, left, each_s, size = batch
-            age = self._steps - came
-            first_s = STEP_S * (age + left / size - free_s / whole_s)
+            left, each_s, age = batch.left, batch.each_s, self._steps - batch.step
+            first_s = STEP_S * (age + left / batch.came - free_s / whole_s)
             number, begun_s, free_s = _fitting(left, each_s, free_s)
-            batch[1] = left - number - (begun_s > 0)
-            last_s = STEP_S * (age + batch[1] / size - free_s / whole_s)
-            self._note(int(came), int(left - batch[1]), first_s, last_s)
+            batch.left = left - number - (begun_s > 0)
+            last_s = STEP_S * (age + batch.left / batch.came - free_s / whole_s)
+            self._note(batch.step, left - batch.left, first_s, last_s)
             wait_s = mean_wait_s(first_s, last_s)
             if number:
-                self._hold(number, each_s, min(each_s, STEP_S), wait_s)
+                self._hold(batch, number, min(each_s, STEP_S), wait_s)
             if begun_s:
-                self._hold(1, each_s, begun_s, wait_s)
-            self._queued_s -= (left - batch[1]) * each_s
-            if not batch[1]:
+                self._hold(batch, 1, begun_s, wait_s)
+            self._queued_s -= (left - batch.left) * each_s
+            if not batch.left:
                 queue.popleft()
         if not queue:
             self._queued_s = 0.0  # whatever rounding left
         return free_s
 
-    def _hold(self, number: int, each_s: float, now_s: float, wait_s: float) -> None:
+    def _hold(self, batch: _Batch, number: int, now_s: float, wait_s: float) -> None:
         """``number`` requests take a slot each: ``now_s`` of it in this step, the rest in those to
         come."""
-        duration_s = number * (wait_s + each_s)
-        rest_s, ahead = each_s - now_s, 0
+        duration_s, tokens = number * (wait_s + batch.each_s), number * batch.tokens
+        rest_s, ahead = batch.each_s - now_s, 0
         while rest_s > _HAIR:
             if ahead == len(self._taken):
-                self._taken.append([0.0, 0.0, 0.0])
-            self._taken[ahead][0] += number * min(rest_s, STEP_S)
+                self._taken.append(_Taken())
+            self._taken[ahead].slot_s += number * min(rest_s, STEP_S)
             rest_s -= STEP_S
             ahead += 1
-        if ahead:
-            self._taken[ahead - 1][1] += number
-            self._taken[ahead - 1][2] += duration_s
-        else:
-            self.ended += number
-            self.duration_s += duration_s
+        if not ahead:
+            self._end(number, duration_s, tokens)
+            return
+        taken = self._taken[ahead - 1]
+        taken.ended += number
+        taken.duration_s += duration_s
+        taken.tokens += tokens
 
-    def _note(self, came: int, number: int, first_s: float, last_s: float) -> None:
+    def _end(self, number: int, duration_s: float, tokens: float) -> None:
+        self.ended += number
+        self.duration_s += duration_s
+        self.tokens += tokens
+
+    def _note(self, step: int, number: int, first_s: float, last_s: float) -> None:
         """``number`` requests began whose waits lie evenly between the two."""
         self.served += number
         self.waiting -= number
@@ -291,14 +321,14 @@ class Plant:
         late = number * share_above(first_s, last_s, self.rules.slo_wait_s)
         if late:
             self.late += late
-            self._violate(came, late)
+            self._violate(step, late)
 
-    def _violate(self, came: int, number: float) -> None:
-        minute = came // MINUTE_STEPS
+    def _violate(self, step: int, number: float) -> None:
+        minute = step // MINUTE_STEPS
         self.violated[minute] = self.violated.get(minute, 0.0) + number
 
 
-def _fitting(count: float, each_s: float, free_s: float) -> tuple[int, float, float]:
+def _fitting(count: int, each_s: float, free_s: float) -> tuple[int, float, float]:
     """How many of ``count`` requests can hold a slot for all of their time or for the whole step;
     what is left of the step for one more to begin in, or 0; and what stays free."""
     now_s = min(each_s, STEP_S)
