@@ -64,6 +64,34 @@ async def test_such_a_target_lacks_nothing() -> None:
     assert stage.status()["sidecars"]["expected"] == 0
 
 
+async def test_an_idle_target_sleeps_and_a_demand_that_only_the_server_sees_wakes_it() -> None:
+    stage = bare_target()
+    zero = {"enabled": True, "after": "10m"}
+    scaling = {"minReplicas": 0, "maxReplicas": 5, "capacityPerReplica": "2.5"}
+    metrics = {"source": "Prometheus", "prometheus": {"url": URL}}
+    stage.see(policy(metrics=metrics, scaling={**scaling, "scaleToZero": zero}))
+    rate(stage, 0.0)
+    await stage.tick(60)
+    assert stage.replicas == 0
+    stage.api.objects[DEPLOYMENT]["status"]["readyReplicas"] = 0
+    stage.api.objects[SCALE]["status"]["replicas"] = 0
+    await stage.tick(4)
+    assert stage.replicas == 0
+    assert stage.condition("MetricsAvailable") == ("True", "MetricsFound")
+    rate(stage, 2.0)
+    await stage.tick()
+    assert stage.replicas >= 1
+
+
+async def test_idle_sidecars_are_no_evidence_of_what_the_server_could_not_tell() -> None:
+    metrics = {"source": "Prometheus", "prometheus": {"url": URL}}
+    stage = Stage(policy(metrics=metrics), replicas=4)
+    stage.api.put(DEPLOYMENT, {"status": {"readyReplicas": 4}})
+    stage.prometheus.answer = Answer(kind=Kind.EMPTY, message="no series")
+    await stage.tick(60)
+    assert stage.replicas == 4
+
+
 async def test_pods_that_are_not_ready_are_starting() -> None:
     stage = bare_target(replicas=4, ready=3)
     await stage.tick(30)

@@ -163,7 +163,8 @@ def _metrics(seen: Seen) -> Answer | None:
     if seen.inputs is None:
         return None
     state = seen.inputs.demand.state
-    if seen.decision is not None and seen.decision.scaling.reason is Reason.ASLEEP:
+    asleep = seen.decision is not None and seen.decision.scaling.reason is Reason.ASLEEP
+    if asleep and (seen.spec is None or seen.spec.prometheus is None):
         return "True", Reason.ASLEEP, "scaled to zero; there is no sidecar to ask"
     if state is DataState.PRESENT:
         return "True", Reason.METRICS_FOUND, _found(seen, seen.inputs.demand)

@@ -89,9 +89,23 @@ class Observed:
         self._fill(server, query, now)
 
     def demand(self, now: float, max_age_s: float, by_sidecars: Demand) -> Demand:
-        """As it was told; how long requests take and how many there are, only sidecars know."""
+        """As it was told; how long requests take and what they hold, only sidecars know."""
         told = self._demand.demand(now, max_age_s)
-        return replace(told, service_s=by_sidecars.service_s, in_flight=by_sidecars.in_flight)
+        # Where no pod has a sidecar, nobody counts what is in flight: that nothing arrives, for as
+        # long as the policy wants, is then all that a target's sleep can go by.
+        alone = by_sidecars.state is DataState.ABSENT and by_sidecars.reporting == 0
+        return replace(
+            by_sidecars,
+            state=told.state,
+            rps=told.rps,
+            peak_rps=told.peak_rps,
+            age_s=told.age_s,
+            message=told.message,
+            in_flight=0 if alone and told.rps == 0 else by_sidecars.in_flight,
+            # That sidecars are idle is no evidence of what the server could not tell.
+            reporting=0,
+            estimated=0.0,
+        )
 
     def minutes(self) -> tuple[int, tuple[int | None, ...]]:
         """First unix minute, and requests per minute from there; ``None`` is missing."""
