@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from hub_samples import NOW, policy
+from hub_samples import NOW, lively_status, policy
 from small_api import SmallApi, status
 from tidegate_operator.cli import screens
 from tidegate_operator.cli.__main__ import main, program
@@ -77,6 +77,51 @@ def test_detail_says_everything_once() -> None:
         "✓  Degraded",
     ):
         assert line in text, text
+
+
+@pytest.mark.parametrize(
+    ("block", "line"),
+    [
+        pytest.param(
+            {
+                "capacity": {
+                    "perReplica": "1.4",
+                    "signal": "RequestsPerSecond",
+                    "source": "Learned",
+                }
+            },
+            "Capacity    1.4 req/s (learned)",
+            id="a learned capacity",
+        ),
+        pytest.param(
+            {"capacity": {"perReplica": "900", "signal": "TokensPerSecond", "source": "Learning"}},
+            "Capacity    900 tokens/s (or more, being learned: no pod is added by it yet)",
+            id="a lower bound",
+        ),
+        pytest.param(
+            {"capacity": {"source": "Unknown"}}, "Capacity    not known yet", id="no capacity"
+        ),
+        pytest.param(
+            {"replicas": {"ready": 5, "desired": 7, "reactive": 6, "scheduled": 7}},
+            "(demand calls for 6, forecast for -, a schedule for 7)",
+            id="a schedule",
+        ),
+        pytest.param(
+            {
+                "demand": {
+                    "rps": "10",
+                    "state": "Present",
+                    "littlesLaw": {"inFlight": "4", "expected": "40", "holds": False},
+                }
+            },
+            "10 req/s (Present); 4 at once where rate x service time is 40",
+            id="a law of Little that does not hold",
+        ),
+    ],
+)
+def test_detail_says_what_scaling_rests_on(block: dict[str, Any], line: str) -> None:
+    text = told(screens.detail(policy(status=lively_status() | block), NOW))
+    assert line in text, text
 
 
 def test_explain_shows_inputs_forecast_reactive_value_and_clamps() -> None:

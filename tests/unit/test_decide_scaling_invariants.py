@@ -216,8 +216,8 @@ def test_the_last_clamp_is_what_was_decided(
 def test_noise_about_a_steady_mean_does_not_flap(
     seed: int, mean: float, forecast_noise: float | None, allowed_late: float | None
 ) -> None:
-    """Poisson arrivals averaged over a minute, six hours of ticks: at most two events an hour; five
-    beside a forecast whose every minute differs from the last by chance."""
+    """Poisson arrivals averaged over a minute, six hours of ticks: at most two events an hour, and
+    five beside a forecast whose every minute differs from the last by chance."""
     noise = random.Random(seed)
     rules = replace(RULES, max_replicas=60, allowed_late=allowed_late)
     tale = Story(Rules(mode=Mode.ENFORCE, scaling=rules), current=max(1, round(mean / 2)))

@@ -60,6 +60,7 @@ async def test_capacity_is_learned_told_and_kept_over_a_restart() -> None:
     learning = stage.status()["capacity"]
     assert (learning["source"], learning["perReplica"]) == ("Learning", "1")
     assert stage.replicas == 2
+    assert stage.condition("ScalingLimited") == ("True", "CapacityLearning")
     await stage.minutes(6, rps=4.8)
     learned = stage.status()["capacity"]
     assert (learned["source"], learned["signal"]) == ("Learned", "RequestsPerSecond")
@@ -127,3 +128,17 @@ async def test_littles_law_is_in_status_and_metrics() -> None:
     assert law["expected"] == "2", "4 rps of 0.5 s each"
     assert law["holds"] is False, "these sidecars tell nothing in flight"
     assert stage.metric("tidegate_littles_law_gap_ratio") == -1.0
+
+
+async def test_without_demand_the_fallback_is_written_and_said() -> None:
+    lost = {"onLost": "Fallback", "fallbackReplicas": 5}
+    manifest = policy(metrics=lost, scaling={"maxReplicas": 10, "capacityPerReplica": "2.5"})
+    stage = Streaming(manifest, replicas=2)
+    await stage.minutes(2, rps=2.0)
+    stage.mute = {"p0", "p1"}
+    for _ in range(12):
+        await stage.tick()
+    assert stage.replicas == 5
+    newest = stage.status()["decisions"]
+    assert "FallbackReplicas" in {decision["reason"] for decision in newest}
+    assert stage.condition("ScalingActive") == ("False", "MetricsError")

@@ -36,6 +36,8 @@ _INPUTS = {
     "starting": "starting",
     "reactive": "demand calls for",
     "forecast": "forecast calls for",
+    "scheduled": "schedule calls for",
+    "perReplica": "a replica carries",
 }
 _UNITS = {"demandRps": " req/s", "forecastRps": " req/s"}
 
@@ -133,14 +135,15 @@ def _facts(status: Manifest, model: str) -> list[tuple[str, str]]:
     missing = str(forecast.get("reason") or "none")
     return [
         ("Model", model or "-"),
-        ("Demand", f"{_plain(demand.get('rps'))} req/s ({demand.get('state') or 'unknown'})"),
+        ("Demand", _demand(demand)),
         ("Forecast", ahead if forecast.get("demandAhead") else missing),
         (
             "Replicas",
             f"{_plain(replicas.get('ready'))} ready, {_plain(replicas.get('desired'))} "
             f"wanted (demand calls for {_plain(replicas.get('reactive'))}, "
-            f"forecast for {_plain(replicas.get('forecast'))})",
+            f"forecast for {_plain(replicas.get('forecast'))}{_scheduled(replicas)})",
         ),
+        ("Capacity", _capacity(part(status, "capacity"))),
         (
             "Cold start",
             f"9 of 10 within {spell_duration(str(cold['p90']))}"
@@ -153,6 +156,42 @@ def _facts(status: Manifest, model: str) -> list[tuple[str, str]]:
             f"run the current config, {_plain(sidecars.get('failed'))} refused it",
         ),
     ]
+
+
+def _demand(demand: Manifest) -> str:
+    words = f"{_plain(demand.get('rps'))} req/s ({demand.get('state') or 'unknown'})"
+    law = part(demand, "littlesLaw")
+    if law.get("holds") is not False:
+        return words
+    return (
+        f"{words}; {_plain(law.get('inFlight'))} at once where rate x service time is "
+        f"{_plain(law.get('expected'))}: one of the three is measured wrong"
+    )
+
+
+def _scheduled(replicas: Manifest) -> str:
+    count = replicas.get("scheduled")
+    return "" if count is None else f", a schedule for {_plain(count)}"
+
+
+_SIGNALS = {
+    "RequestsPerSecond": "req/s",
+    "TokensPerSecond": "tokens/s",
+    "Concurrency": "requests at once",
+}
+_SOURCES = {
+    "Declared": "declared",
+    "Learned": "learned",
+    "Learning": "or more, being learned: no pod is added by it yet",
+}
+
+
+def _capacity(capacity: Manifest) -> str:
+    if capacity.get("perReplica") is None:
+        return "not known yet"
+    signal = _SIGNALS.get(str(capacity.get("signal")), "req/s")
+    source = _SOURCES.get(str(capacity.get("source")), "")
+    return f"{_plain(capacity['perReplica'])} {signal} ({source})"
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> Table:

@@ -21,7 +21,7 @@ from tidegate_operator.crd.hands import (
 from tidegate_operator.crd.seen import BUDGET_REASONS, Seen, Sidecars, budget_rung, share_used
 from tidegate_operator.crd.spec import PolicySpec
 from tidegate_operator.decide.rungs import Rung
-from tidegate_operator.decide.words import Actuator, DataState, Demand, Mode, Reason
+from tidegate_operator.decide.words import Actuator, DataState, Demand, Mode, OnLost, Reason
 
 Answer = tuple[str, Reason, str]
 """Status (True, False or Unknown), reason, message."""
@@ -31,6 +31,10 @@ _LIMITS = {
     Reason.MIN_REPLICAS: "{before} would do, minReplicas is {after}",
     Reason.SCHEDULE_MAX: "{before} are wanted, a schedule has maxReplicas {after}",
     Reason.SCHEDULE_MIN: "{before} would do, a schedule has minReplicas {after}",
+    Reason.CAPACITY_LEARNING: (
+        "{before} are wanted; what a replica carries is known as a lower bound only, which adds no"
+        " pod: declare capacityPerReplica, or wait for a load that is too much"
+    ),
     Reason.SCALE_UP_LIMIT: "{before} are wanted, behavior.scaleUp allows {after} for now",
     Reason.SCALE_DOWN_LIMIT: "{before} would do, behavior.scaleDown allows {after} for now",
 }
@@ -39,6 +43,13 @@ _DATA = {
     DataState.ABSENT: (Reason.DATA_ABSENT, "no pod reports yet"),
     DataState.STALE: (Reason.DATA_STALE, "the last whole look is too old; nothing is scaled down"),
     DataState.ERROR: (Reason.DATA_ERROR, "sidecars can't be read; nothing is scaled down"),
+}
+
+
+_ON_LOST = {
+    OnLost.HOLD: "",
+    OnLost.REACTIVE_ONLY: "; what can still be seen may add pods (onLost: ReactiveOnly)",
+    OnLost.FALLBACK: "; at least fallbackReplicas once that lasts (onLost: Fallback)",
 }
 
 
@@ -229,7 +240,8 @@ def _scaling_active(seen: Seen) -> Answer | None:
         words = "idle and scaled to zero; a forecast, a schedule or a person wakes it"
         return "True", scaling.reason, words
     if seen.inputs.demand.state is not DataState.PRESENT:
-        return _no_demand(seen.inputs.demand)
+        status, reason, words = _no_demand(seen.inputs.demand)
+        return status, reason, words + _ON_LOST[seen.spec.rules.scaling.on_lost]
     if seen.spec.rules.actuator is not Actuator.SCALE:
         return _asked_for(seen, seen.spec, scaling.replicas)
     return "True", Reason.READY, "replicas follow demand and forecast"

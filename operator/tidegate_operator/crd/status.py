@@ -285,6 +285,7 @@ def _clamps(decision: Decision, seen: Seen) -> Sequence[Clamp]:
 
 def _decision_inputs(inputs: Inputs, decision: Decision, quantile: float) -> dict[str, str]:
     ahead = None if inputs.forecast is None else inputs.forecast.quantiles.get(quantile)
+    capacity = decision.scaling.capacity
     figures: dict[str, float | None] = {
         "demandRps": inputs.demand.rps,
         "forecastRps": ahead,
@@ -294,6 +295,7 @@ def _decision_inputs(inputs: Inputs, decision: Decision, quantile: float) -> dic
         "reactive": decision.scaling.reactive,
         "forecast": decision.scaling.forecast,
         "scheduled": decision.scaling.scheduled,
+        "perReplica": None if capacity is None else capacity.per_replica,
     }
     return {name: decimal(value) for name, value in figures.items() if value is not None}
 
