@@ -354,6 +354,18 @@ BAD = (
         "must be after start",
     ),
     Bad(
+        "holidays of something that is no country",
+        _scaling(forecast={"holidays": {"country": "Germany"}}),
+        "spec.scaling.forecast.holidays.country",
+        'Invalid value: "Germany": spec.scaling.forecast.holidays.country in body should be',
+    ),
+    Bad(
+        "holidays of no country at all",
+        _scaling(forecast={"holidays": {"timezone": "Europe/Berlin"}}),
+        "spec.scaling.forecast.holidays.country",
+        "Required value",
+    ),
+    Bad(
         "a window that nothing is learned from has no end",
         _scaling(forecast={"excludeWindows": [{"start": "2026-11-27T09:00:00Z"}]}),
         "spec.scaling.forecast.excludeWindows[0].end",

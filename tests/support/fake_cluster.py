@@ -9,6 +9,7 @@ from typing import Any
 
 from tidegate_operator.cluster.client import ApiError, Object
 from tidegate_operator.decide.words import Forecast, Reason
+from tidegate_operator.forecast.known import NOTHING, Known
 from tidegate_operator.sources.forecaster import ForecastRules
 from tidegate_operator.sources.prometheus import Answer, Kind, Points, PrometheusError, Server
 from tidegate_operator.sources.sidecars import Address
@@ -169,7 +170,8 @@ class FakeForecasts:
         self.asked: list[tuple[float, ForecastRules, int]] = []
         self.forgotten: list[str] = []
         self.counts: list[int | None] = []
-        """Of the last time that it was asked."""
+        self.known = NOTHING
+        """Both of the last time that it was asked."""
 
     async def forecast(
         self,
@@ -180,9 +182,10 @@ class FakeForecasts:
         now: float,
         rules: ForecastRules,
         state: Mapping[str, Any] | None,
+        known: Known,
     ) -> tuple[Forecast, Mapping[str, Any]]:
         self.asked.append((now, rules, len(counts)))
-        self.counts = list(counts)
+        self.counts, self.known = list(counts), known
         answer = self.answer or Forecast(
             made_at=now,
             horizon_s=rules.horizon_s,

@@ -12,6 +12,7 @@ from typing import Any
 from fake_cluster import SCALE, FakeForecasts, pod, policy, scale
 from stage import TICK_S, Stage
 from tidegate_operator.decide.words import Forecast
+from tidegate_operator.forecast.known import Known
 from tidegate_operator.replay.load import load_of
 from tidegate_operator.replay.loop import usual_pods
 from tidegate_operator.replay.plant import STEP_S, Plant, PlantRules, Pod
@@ -39,10 +40,17 @@ class PlayedForecasts(FakeForecasts):
         now: float,
         rules: ForecastRules,
         state: Mapping[str, Any] | None,
+        known: Known,
     ) -> tuple[Forecast, Mapping[str, Any]]:
         self.answer = self._source(now)
         return await super().forecast(
-            key, start_minute=start_minute, counts=counts, now=now, rules=rules, state=state
+            key,
+            start_minute=start_minute,
+            counts=counts,
+            now=now,
+            rules=rules,
+            state=state,
+            known=known,
         )
 
 

@@ -15,6 +15,7 @@ from tidegate_operator.crd.spec import InvalidSpecError, read_spec, read_target
 from tidegate_operator.decide.rungs import Budget, BudgetAction, Rung, Scope, Trigger
 from tidegate_operator.decide.schedules import Schedule
 from tidegate_operator.decide.words import Actuator, Mode, OnLost
+from tidegate_operator.forecast.known import Holidays
 from tidegate_wire.config import Model, Timeouts
 
 FULL: dict[str, Any] = {
@@ -186,6 +187,7 @@ def test_lost_demand_zero_and_history_to_leave_out_are_read() -> None:
             scaling__minReplicas=0,
             scaling__scaleToZero={"enabled": True, "after": "10m"},
             scaling__forecast__excludeWindows=[window],
+            scaling__forecast__holidays={"country": "DE-BY", "timezone": "Europe/Berlin"},
         )
     )
     scaling = spec.rules.scaling
@@ -193,6 +195,7 @@ def test_lost_demand_zero_and_history_to_leave_out_are_read() -> None:
     assert (scaling.min_replicas, scaling.idle_before_zero_s) == (0, 600.0)
     eight = datetime(2026, 11, 27, 8, tzinfo=UTC).timestamp()
     assert spec.forecast.exclude == ((eight, eight + 5400.0),)
+    assert spec.forecast.holidays == Holidays("DE-BY", "Europe/Berlin")
 
 
 def test_the_least_policy_has_the_schemas_defaults() -> None:
@@ -293,6 +296,12 @@ def test_the_least_policy_has_the_schemas_defaults() -> None:
             "spec.scaling.forecast.excludeWindows[0].start must be a time such as"
             " 2026-11-27T08:00:00Z, was: 2026-11-27T09:00:00",
             id="a window in no time zone",
+        ),
+        pytest.param(
+            {"scaling__forecast__holidays": {"country": "Germany"}},
+            "spec.scaling.forecast.holidays.country must be a country such as DE, or a part of"
+            " one such as DE-BY, was: Germany",
+            id="holidays of no country",
         ),
         pytest.param(
             {"scaling__minReplicas": "two"},

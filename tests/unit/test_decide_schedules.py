@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from policy_story import Story, forecast
 from tidegate_operator.decide.rungs import ModelRule
-from tidegate_operator.decide.schedules import Schedule, begins_within, is_on, read_calendar
+from tidegate_operator.decide.schedules import (
+    Schedule,
+    begins_within,
+    is_on,
+    occurrences,
+    read_calendar,
+)
 from tidegate_operator.decide.words import (
     DataState,
     Demand,
@@ -217,3 +223,17 @@ def test_a_clock_that_is_put_forward_skips_no_schedule() -> None:
     )
     change = datetime(2026, 3, 29, 1, 59, tzinfo=zone).timestamp()
     assert begins_within(skipped, change, 3600.0), "its pods come although its minutes do not"
+
+
+@given(
+    schedule=st.sampled_from((OFFICE, NIGHT, FRIDAY_NIGHT, WHOLE_DAY, SALE, BERLIN)),
+    minute=st.integers(-14 * 1440, 5 * 1440),
+)
+def test_a_schedule_is_on_in_its_occurrences_and_nowhere_else(
+    schedule: Schedule, minute: int
+) -> None:
+    now = MONDAY.timestamp() + 60.0 * minute
+    found = occurrences(schedule, now - 7 * 86400.0, now + 7 * 86400.0)
+    assert any(opens <= now < closes for opens, closes in found) is is_on(schedule, now)
+    for opens, closes in occurrences(schedule, now, now + 60.0):
+        assert opens < now + 60.0 and closes > now

@@ -17,6 +17,7 @@ from tidegate_operator.cluster.client import NAMESPACE_ENDS
 from tidegate_operator.cluster.observe import Pod, World, read_pod
 from tidegate_operator.crd.spec import read_spec
 from tidegate_operator.decide.words import Reason
+from tidegate_operator.forecast.known import Event, Holidays, Known
 from tidegate_operator.handlers.ahead import Ahead, without_windows
 from tidegate_operator.handlers.look import ColdStarts
 from tidegate_operator.handlers.loop import find_takers
@@ -185,6 +186,25 @@ async def test_nothing_is_learned_from_windows_that_the_policy_excludes() -> Non
     ahead.ask(spec, start_minute=minute, counts=[1] * 6, cold_starts=(), now=START + 360)
     await ahead.settled()
     assert forecasts.counts == kept
+
+
+async def test_the_forecaster_is_told_of_events_and_holidays() -> None:
+    forecasts = FakeForecasts()
+    ahead, minute = Ahead(forecasts, "uid", None), int(START // 60)
+    launch = {"name": "launch", "start": "00:02", "end": "00:04", "expectFactor": "3"}
+    office = {"name": "office", "minReplicas": 2}
+    holidays = {"country": "DE", "timezone": "Europe/Berlin"}
+    scaling = {
+        "capacityPerReplica": "1",
+        "schedules": [launch, office],
+        "forecast": {"holidays": holidays},
+    }
+    spec = read_spec(policy(scaling=scaling))
+    ahead.ask(spec, start_minute=minute, counts=[1] * 6, cold_starts=(), now=START + 360)
+    await ahead.settled()
+    assert forecasts.known == Known(
+        events=(Event(minute + 2, minute + 4, 3.0),), holidays=Holidays("DE", "Europe/Berlin")
+    )
 
 
 @pytest.mark.parametrize(

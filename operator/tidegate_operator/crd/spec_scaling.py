@@ -17,6 +17,7 @@ from tidegate_operator.crd.fields import (
 )
 from tidegate_operator.decide.schedules import DAYS, EVERY_DAY, Schedule
 from tidegate_operator.decide.words import Actuator, OnLost, ScalingRules, Signal
+from tidegate_operator.forecast.known import Holidays
 
 _STRICTNESS = {"Lean": (0.01, 0.90), "Balanced": (0.005, 0.95), "Strict": (0.001, 0.99)}
 """Share of requests that may be late, and the forecast quantile that a policy begins with."""
@@ -27,6 +28,8 @@ _DAYS = {name: frozenset({day}) for day, name in enumerate(DAYS)} | {
     "Weekend": frozenset({5, 6}),
 }
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
+_COUNTRY = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+"""ISO 3166-1, or 3166-2."""
 _SIGNALS = {str(signal): signal for signal in Signal}
 _ON_LOST = {str(way): way for way in OnLost}
 _CAPACITY_FIELDS = {
@@ -49,6 +52,7 @@ class ForecastSpec:
     retrain_every_s: float = 3600.0
     exclude: tuple[tuple[float, float], ...] = ()
     """Unix seconds [start, end) of history that nothing is learned from."""
+    holidays: Holidays | None = None
 
 
 def read_scaling(spec: Fields, scaling: Fields | None) -> ScalingRules:
@@ -193,7 +197,16 @@ def read_forecast(scaling: Fields) -> ForecastSpec:
         min_history_s=forecast.duration_s("minHistory", "48h"),
         retrain_every_s=forecast.duration_s("retrainEvery", "1h"),
         exclude=tuple(_read_window(item) for item in forecast.each("excludeWindows")),
+        holidays=_read_holidays(forecast.below("holidays")) if "holidays" in forecast else None,
     )
+
+
+def _read_holidays(holidays: Fields) -> Holidays:
+    country = holidays.text("country")
+    if not _COUNTRY.fullmatch(country):
+        rule = "must be a country such as DE, or a part of one such as DE-BY"
+        raise holidays.fault("country", f"{rule}, was: {country:.80}")
+    return Holidays(country, read_timezone(holidays))
 
 
 def _read_window(item: Fields) -> tuple[float, float]:

@@ -7,7 +7,7 @@ limits, never widen them. Wall clocks are those of the schedule's own time zone.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -82,12 +82,32 @@ def begins_within(schedule: Schedule, now: float, lead_s: float) -> bool:
     zone = _zone(schedule.timezone)
     first = datetime.fromtimestamp(now, zone).date()
     for day in (first, first + timedelta(days=1)):
-        if day.weekday() in schedule.days:
-            hour, minute = divmod(schedule.start_minute, 60)
-            begin = datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone).timestamp()
-            if now < begin <= now + lead_s:
-                return True
+        begin = _at(day, schedule.start_minute, zone)
+        if day.weekday() in schedule.days and now < begin <= now + lead_s:
+            return True
     return False
+
+
+def _at(day: date, minute_of_day: int, zone: tzinfo) -> float:
+    hour, minute = divmod(minute_of_day, 60)
+    return datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone).timestamp()
+
+
+def occurrences(schedule: Schedule, begin: float, end: float) -> list[tuple[float, float]]:
+    """When it is on within [begin, end), in unix seconds; each with its own begin and end."""
+    zone = _zone(schedule.timezone)
+    day = datetime.fromtimestamp(begin, zone).date() - timedelta(days=1)
+    last = datetime.fromtimestamp(end, zone).date()
+    over_midnight = schedule.end_minute <= schedule.start_minute
+    found = []
+    while day <= last:
+        if day.weekday() in schedule.days:
+            opens = _at(day, schedule.start_minute, zone)
+            closes = _at(day + timedelta(days=over_midnight), schedule.end_minute, zone)
+            if closes > begin and opens < end:
+                found.append((opens, closes))
+        day += timedelta(days=1)
+    return found
 
 
 def remember_before(

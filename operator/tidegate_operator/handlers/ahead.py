@@ -14,7 +14,9 @@ from tidegate_operator.cluster.client import describe
 from tidegate_operator.crd.spec import PolicySpec
 from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S
 from tidegate_operator.crd.status import percentile
+from tidegate_operator.decide.schedules import occurrences
 from tidegate_operator.decide.words import LEAD_MARGIN_S, Forecast, Reason
+from tidegate_operator.forecast.known import Event, Known
 from tidegate_operator.sources.forecaster import ForecastRules
 
 MIN_COLD_STARTS = 3
@@ -34,6 +36,7 @@ class Forecasts(Protocol):
         now: float,
         rules: ForecastRules,
         state: Mapping[str, Any] | None,
+        known: Known,
     ) -> tuple[Forecast, Mapping[str, Any]]: ...
 
     async def forget(self, key: str) -> None: ...
@@ -59,6 +62,17 @@ def without_windows(
         last = max(first, min(len(known), math.ceil(end / 60) - start_minute))
         known[first:last] = [None] * (last - first)
     return known
+
+
+def known_of(spec: PolicySpec, begin: float, end: float) -> Known:
+    """What the policy says of the load in [begin, end), unix seconds."""
+    events = (
+        Event(math.floor(opens / 60), math.ceil(closes / 60), schedule.expect_factor)
+        for schedule in spec.rules.scaling.schedules
+        if schedule.expect_factor > 1
+        for opens, closes in occurrences(schedule, begin, end)
+    )
+    return Known(events=tuple(events), holidays=spec.forecast.holidays)
 
 
 class Ahead:
@@ -102,8 +116,9 @@ class Ahead:
             self.newest = _unanswered(now, rules, Reason.TRAINING, "the first forecast is awaited")
         kept = counts[-max(1, int(spec.forecast.history_s / 60)) :]
         first = start_minute + len(counts) - len(kept)
-        known = without_windows(first, kept, spec.forecast.exclude)
-        self._asking = asyncio.create_task(self._ask(first, known, now, rules))
+        learned = without_windows(first, kept, spec.forecast.exclude)
+        known = known_of(spec, 60.0 * first, now + rules.horizon_s)
+        self._asking = asyncio.create_task(self._ask(first, learned, now, rules, known))
 
     async def settled(self) -> None:
         """Wait for what was asked; for tests and the end."""
@@ -121,7 +136,12 @@ class Ahead:
         return self._asking is not None and not self._asking.done()
 
     async def _ask(
-        self, first: int, counts: Sequence[int | None], now: float, rules: ForecastRules
+        self,
+        first: int,
+        counts: Sequence[int | None],
+        now: float,
+        rules: ForecastRules,
+        known: Known,
     ) -> None:
         try:
             self.newest, self.state = await self._forecasts.forecast(
@@ -131,6 +151,7 @@ class Ahead:
                 now=now,
                 rules=rules,
                 state=self.state,
+                known=known,
             )
         except Exception as error:  # noqa: BLE001  # a forecast may fail, scaling must not
             logs.failure("forecast_failed", policy=self._key, error=describe(error))
