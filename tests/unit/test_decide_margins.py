@@ -15,6 +15,7 @@ from tidegate_operator.decide.counterfactual import step as step_with
 from tidegate_operator.decide.load import find_load
 from tidegate_operator.decide.margins import (
     ALONE,
+    LEANER_MINUTES,
     LEAST_MINUTES,
     MARGINS,
     WITH_FORECAST,
@@ -36,13 +37,14 @@ from tidegate_operator.decide.words import (
 )
 
 T0 = 1_767_225_600.0
+ENOUGH = LEANER_MINUTES + 61
 RULES = ScalingRules(
     max_replicas=100, capacity_rps=2.0, wait_target_s=4.0, allowed_late=0.005, quantile=0.95
 )
 
 
-def book(late: list[float], pod_s: list[float], arrived: float = 1000.0) -> Book:
-    return Book(minutes=LEAST_MINUTES, arrived=arrived, late=tuple(late), pod_s=tuple(pod_s))
+def book(late: list[float], pod_s: list[float], minutes: float = LEANER_MINUTES) -> Book:
+    return Book(minutes=minutes, arrived=1000.0, late=tuple(late), pod_s=tuple(pod_s))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,20 @@ def book(late: list[float], pod_s: list[float], arrived: float = 1000.0) -> Book
 def test_cheapest(
     late: list[float], pod_s: list[float], standing: int | None, expected: int
 ) -> None:
-    assert cheapest(book(late, pod_s), 0.005, standing) == expected
+    assert cheapest(book(late, pod_s), 0.005, 0, standing) == expected
+
+
+@pytest.mark.parametrize(
+    ("late", "expected"),
+    [
+        pytest.param([0, 0, 0, 0], 1, id="less room than the policy's own is not believed yet"),
+        pytest.param([0, 9, 4, 0], 2, id="more room is taken at once"),
+        pytest.param([9, 9, 9, 8], 3, id="and the most that helps, where none is enough"),
+    ],
+)
+def test_in_the_first_days_room_is_only_added(late: list[float], expected: int) -> None:
+    early = book(late, [10, 20, 30, 40], minutes=LEANER_MINUTES - 1)
+    assert cheapest(early, 0.005, 1, None) == expected
 
 
 @given(
@@ -76,7 +91,7 @@ def test_what_is_chosen_keeps_to_the_share_if_any_does(
     late, pod_s = [line[0] for line in lines], [line[1] for line in lines]
     if standing is not None and standing >= len(lines):
         standing = None
-    chosen = cheapest(book(late, pod_s), allowed, standing)
+    chosen = cheapest(book(late, pod_s), allowed, 0, standing)
     fit = [k for k, count in enumerate(late) if count <= allowed * 1000.0]
     if fit:
         assert chosen in fit
@@ -176,7 +191,7 @@ def lived(minutes: int, *, foresight: bool, rules: ScalingRules = RULES) -> Tria
     return trial
 
 
-def test_until_there_is_a_day_of_evidence_the_policys_own_margin_stands() -> None:
+def test_until_there_is_evidence_the_policys_own_margin_stands() -> None:
     trial = lived(LEAST_MINUTES - 60, foresight=True)
     assert trial.chosen is None
     assert margin_in_use(RULES, trial, True) == Margin(0.9, 0.95, 0.95)
@@ -196,7 +211,7 @@ def test_strictness_says_what_a_policy_begins_with(quantile: float, expected: Ma
 
 
 def test_a_forecast_that_knows_what_comes_is_used() -> None:
-    trial = lived(LEAST_MINUTES + 61, foresight=True)
+    trial = lived(ENOUGH, foresight=True)
     assert trial.chosen is not None
     assert trial.chosen < len(WITH_FORECAST)
     assert trial.ahead.late[trial.chosen] <= 0.005 * trial.ahead.arrived
@@ -205,9 +220,9 @@ def test_a_forecast_that_knows_what_comes_is_used() -> None:
 def test_without_a_forecast_steps_that_nobody_foresees_cost_more_room() -> None:
     """Every half hour the load is fivefold within a minute: only a much lower utilisation carries
     it."""
-    steps = lived(LEAST_MINUTES + 61, foresight=False)
+    steps = lived(ENOUGH, foresight=False)
     calm = Trial()
-    for minute in range(LEAST_MINUTES + 61):
+    for minute in range(ENOUGH):
         calm = step(RULES, looked(T0 + 60.0 * minute, 20.0), calm)
     assert steps.chosen is not None
     assert calm.chosen is not None
@@ -222,11 +237,11 @@ def test_without_a_forecast_steps_that_nobody_foresees_cost_more_room() -> None:
 def test_a_forecast_that_cries_wolf_does_not_pay() -> None:
     """It is trusted and always far too high: room above observed demand is cheaper."""
     trial = Trial()
-    for minute in range(LEAST_MINUTES + 61):
+    for minute in range(ENOUGH):
         now = T0 + 60.0 * minute
         trial = step(RULES, looked(now, 20.0, forecast(now, 60.0)), trial)
     assert margin_in_use(RULES, trial, True).quantile is None
-    last = T0 + 60.0 * (LEAST_MINUTES + 61)
+    last = T0 + 60.0 * (ENOUGH)
     memory = Memory(trial=trial)
     decision, _ = decide_scaling(
         RULES, Mode.ENFORCE, looked(last, 20.0, forecast(last, 60.0), 30), memory
@@ -236,15 +251,15 @@ def test_a_forecast_that_cries_wolf_does_not_pay() -> None:
 
 
 def test_a_forecast_that_is_lost_leaves_no_margin_that_needs_one() -> None:
-    trial = lived(LEAST_MINUTES + 61, foresight=True)
+    trial = lived(ENOUGH, foresight=True)
     assert margin_in_use(RULES, trial, False).quantile is None
 
 
 def test_minutes_without_a_forecast_are_not_held_against_it() -> None:
     """Two days without, then one with: only that one counts for the margins that need it."""
-    trial = lived(2 * LEAST_MINUTES, foresight=False)
+    trial = lived(2 * 1440, foresight=False)
     assert trial.ahead.minutes == 0
-    assert trial.alone.minutes == pytest.approx(2 * LEAST_MINUTES - 1)
+    assert trial.alone.minutes == pytest.approx(2 * 1440 - 1)
 
 
 def test_a_silence_begins_anew_and_keeps_the_books() -> None:
