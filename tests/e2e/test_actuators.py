@@ -122,8 +122,14 @@ def scale_ours(cluster: Cluster, name: str, count: int) -> None:
     if count:
         cluster.rolled_out(NAMESPACE, f"Deployment/{name}")
         return
-    selector = f"app.kubernetes.io/component={name.removeprefix('tidegate-')}"
-    cluster.kubectl("delete", "pods", *where, "-l", selector, "--grace-period=1")
+    ours = (*where, "-l", f"app.kubernetes.io/component={name.removeprefix('tidegate-')}")
+
+    def none_left() -> bool:
+        # Again and again: one may be made anew before its ReplicaSet hears of the 0.
+        cluster.kubectl("delete", "pods", *ours, "--grace-period=1", "--wait=false")
+        return not cluster.get("pods", *ours)["items"]
+
+    wait_until(f"no pod of {name}", none_left, 60)
 
 
 def homeless(replicas: int) -> Object:

@@ -66,13 +66,13 @@ async def gone(cluster: Cluster, space: str, names: list[str]) -> None:
     await asyncio.to_thread(cluster.kubectl, *words, *[f"pod/{name}" for name in names])
 
 
-def assert_heard_out(audience: Audience) -> None:
+def assert_heard_out(audience: Audience, least: int = STREAMS) -> None:
     streams = [ending for ending in audience.endings if ending.stream]
     assert not audience.failures, (
         f"{len(audience.failures)} of {len(audience.endings)} failed, the first: "
         f"{audience.failures[:5]}"
     )
-    assert len(streams) >= STREAMS
+    assert len(streams) >= least
     assert len(audience.endings) > len(streams)
 
 
@@ -94,19 +94,30 @@ async def test_a_rolling_restart_cuts_none_of_50_streams(tidegate: Cluster, spac
     assert left_s < GRACE_S + 30, f"the old pods took {left_s:.0f} s to go"
 
 
-async def test_a_scale_down_cuts_none_of_50_streams(tidegate: Cluster, space: str) -> None:
-    url = await asyncio.to_thread(serve, tidegate, space, 3)
-    async with listening(Audience(url, STREAMS)) as audience:
+async def test_a_scale_down_of_tidegates_own_cuts_none_of_100_streams(
+    tidegate: Cluster, space: str
+) -> None:
+    limits = {
+        "minReplicas": 3,
+        "maxReplicas": 3,
+        "capacityPerReplica": "50",  # of 100 streams of half a minute one pod would do
+        "behavior": {"scaleDown": {"stabilization": "5s"}},
+    }
+    url = await asyncio.to_thread(serve, tidegate, space, 3, mode="Enforce", scaling=limits)
+    async with listening(Audience(url, 2 * STREAMS)) as audience:
         before = tidegate.pods(space, "app=llama")
         carried = in_flight(before)
         assert all(carried.values()), f"a pod without streams would prove nothing: {carried}"
         scaled_at = time.monotonic()
-        tidegate.kubectl("scale", "-n", space, "deployment/llama", "--replicas=1")
-        staying = wait_until("one pod stays", lambda: only_one(tidegate, space), timeout_s=30)
+        fewer = policy(mode="Enforce", scaling=limits | {"minReplicas": 1})
+        await asyncio.to_thread(tidegate.apply, fewer, namespace=space)
+        staying = await asyncio.to_thread(
+            wait_until, "one pod stays", lambda: only_one(tidegate, space), 120
+        )
         leaving = {pod["metadata"]["name"] for pod in before} - {staying}
         await gone(tidegate, space, sorted(leaving))
-    assert_heard_out(audience)
-    assert audience.ended_well_since(scaled_at, stream=True) >= STREAMS
+    assert_heard_out(audience, 2 * STREAMS)
+    assert audience.ended_well_since(scaled_at, stream=True) >= 2 * STREAMS
 
 
 def only_one(cluster: Cluster, space: str) -> str | None:
