@@ -36,6 +36,13 @@ sys.exit(main())
             id="the demo without its extra",
         ),
         pytest.param(
+            "tidegate_operator.cli.__main__",
+            ["tidegate", "backtest"],
+            "numpy",
+            'tidegate backtest needs the package numpy: pip install "tidegate[cli,operator]"',
+            id="a backtest without numerics",
+        ),
+        pytest.param(
             "tidegate_operator.__main__",
             ["tidegate-operator", "reconcile"],
             "kopf",

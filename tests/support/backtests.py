@@ -11,7 +11,7 @@ from tidegate_operator.replay.result import Minutes, Result
 LABELS = {
     Kind.TIDEGATE: "Tidegate",
     Kind.REACTIVE: "Tidegate, reactive only",
-    Kind.HPA_BEST: "HPA at 60% of capacity: best target, in hindsight",
+    Kind.HPA_BEST: "HPA at 60%: best in hindsight",
     Kind.HPA: "HPA at 70%",
 }
 REQUESTS = 1_000_000

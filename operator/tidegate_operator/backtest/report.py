@@ -19,7 +19,7 @@ from tidegate_operator.backtest.picture import (
     pods_chart,
     view,
 )
-from tidegate_operator.backtest.verdict import beside, learning_words
+from tidegate_operator.backtest.verdict import beside, hours, learning_words
 from tidegate_operator.hub import svg
 
 MOST_ALLOWED = 6
@@ -75,7 +75,7 @@ def _answer(played: Backtest, price: float | None) -> str:
 
 def _fact(outcome: Outcome, price: float | None) -> tuple[str, str]:
     cost = "" if price is None else f" for {outcome.pod_hours * price:,.0f}"
-    return f"{outcome.pod_hours:,.0f} pod-hours{cost}", f"{outcome.violations:.2%} late or lost"
+    return f"{hours(outcome)} pod-hours{cost}", f"{outcome.violations:.2%} late or lost"
 
 
 def _bars(played: Backtest) -> str:
@@ -88,13 +88,13 @@ def _bars(played: Backtest) -> str:
     ]
     for outcome in played.outcomes:
         us = " us" if outcome.kind is Kind.TIDEGATE else ""
-        hours, late = outcome.pod_hours / most, min(1.0, outcome.violations / highest)
+        paid, late = outcome.pod_hours / most, min(1.0, outcome.violations / highest)
         mark = f'<u style="left:{min(1.0, found.allowed / highest):.1%}"></u>'
         over = "" if found.keeps(outcome) else " late"
         rows.append(
             f'<div class="name{us}">{escape(outcome.label)}</div>'
-            f'<div class="bar{us}"><div><i style="width:{hours:.1%}"></i></div>'
-            f"<span>{outcome.pod_hours:,.0f}</span></div>"
+            f'<div class="bar{us}"><div><i style="width:{paid:.1%}"></i></div>'
+            f"<span>{hours(outcome)}</span></div>"
             f'<div class="bar{us}{over}"><div><i style="width:{late:.1%}"></i>{mark}</div>'
             f"<span>{outcome.violations:.2%}</span></div>"
         )
@@ -169,7 +169,7 @@ def _cells(outcome: Outcome, hpa: Outcome, price: float | None) -> list[str]:
     cost = [] if price is None else [f"{outcome.pod_hours * price:,.0f}"]
     return [
         outcome.label,
-        f"{outcome.pod_hours:,.0f}",
+        hours(outcome),
         *cost,
         beside(outcome, hpa),
         f"{outcome.violations:.2%}",

@@ -23,6 +23,8 @@ SHORT_COLD_START_S = 60.0
 FLAT = 1.3
 """Busiest minute over mean."""
 NOTABLY_ABOVE = 0.001
+FEW_HOURS = 100.0
+"""Below, a whole hour is a percent and more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +134,8 @@ def _against_best(found: Findings) -> tuple[bool, str]:
     saved = saving(ours, rival)
     if saved >= WORTH:
         return True, (
-            f"{_hours(ours)}, {saved:.0%} fewer than {_short(rival)}, the best target that"
-            f" hindsight finds; {_late(ours)}. {_beside_own(found)}"
+            f"{_hours(ours)}, {saved:.0%} fewer than {_short(rival)} of capacity, the best target"
+            f" that hindsight finds; {_late(ours)}. {_beside_own(found)}"
         )
     return False, (
         f"{_short(rival)} takes {_hours(rival)} and Tidegate {_hours(ours)}, both within the"
@@ -166,8 +168,13 @@ def _late(outcome: Outcome) -> str:
     return f"{outcome.violations:.2%} of requests wait too long or are lost"
 
 
-def _hours(outcome: Outcome) -> str:
-    return f"{outcome.pod_hours:,.0f} pod-hours"
+def hours(paid: Paid) -> str:
+    """Pod-hours as a figure for people."""
+    return f"{paid.pod_hours:,.1f}" if paid.pod_hours < FEW_HOURS else f"{paid.pod_hours:,.0f}"
+
+
+def _hours(paid: Paid) -> str:
+    return f"{hours(paid)} pod-hours"
 
 
 def _short(outcome: Outcome) -> str:
@@ -217,8 +224,8 @@ def learning_words(found: Findings) -> list[str]:
         return []
     return [
         "The hours before are in no figure above. On a fresh install, with nothing to learn from,"
-        f" Tidegate would have scaled on observed demand alone: {ours.pod_hours:,.0f} pod-hours"
-        f" with {ours.violations:.2%} late or lost ({hpa.label}: {own.pod_hours:,.0f} with"
+        f" Tidegate would have scaled on observed demand alone: {_hours(ours)}"
+        f" with {ours.violations:.2%} late or lost ({hpa.label}: {hours(own)} with"
         f" {own.violations:.2%})."
     ]
 

@@ -146,7 +146,7 @@ def _tell(
         text = options.as_json(document(played, price=request.price, unmet=faults))
         out.print(text, soft_wrap=True, markup=False, highlight=False)
     else:
-        out.print(screen(played, request.price))
+        out.print(screen(played, request.price, out.width))
     if request.html is not None:
         request.html.write_text(render(played, request.price), encoding="utf-8")
         said = f"tidegate backtest: wrote {request.html}"

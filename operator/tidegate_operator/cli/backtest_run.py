@@ -7,7 +7,7 @@ terminal, on standard error.
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -107,14 +107,13 @@ class Players:
         self.bar.more(len(jobs))
         plant = self.assumed.plant
         if self.pool is None or len(jobs) == 1:
-            return [self._counted(field.play(job, plant, self.seed)) for job in jobs]
+            return [self._here(job) for job in jobs]
         futures = [self.pool.submit(field.play, job, plant, self.seed) for job in jobs]
-        return self._outcomes(futures)
-
-    def _outcomes(self, futures: Sequence[Future[Outcome]]) -> Iterator[Outcome]:
         for future in futures:
-            yield self._counted(future.result())
+            future.add_done_callback(lambda _: self.bar.one())
+        return (future.result() for future in futures)
 
-    def _counted(self, outcome: Outcome) -> Outcome:
+    def _here(self, job: Job) -> Outcome:
+        outcome = field.play(job, self.assumed.plant, self.seed)
         self.bar.one()
         return outcome
