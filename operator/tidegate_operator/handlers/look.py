@@ -96,13 +96,7 @@ async def look_at(
         if error.status != 404:
             raise
     pods = world.pods_of(namespace, scale.selector if scale is not None else selector)
-    asked = [Address(pod.uid, pod.ip, pod.admin_port) for pod in pods if pod.ip]
-    answers = dict(await source.look(asked))
-    for pod in pods:
-        if _must_answer(pod):
-            answers.setdefault(pod.uid, None)
-        elif answers.get(pod.uid) is None:
-            answers.pop(pod.uid, None)
+    answers = await _ask(source, pods)
     standing = sum(not pod.terminating for pod in pods)
     counted = 0 if scale is None else scale.pods
     return Look(
@@ -112,6 +106,18 @@ async def look_at(
         unseen=0 if everywhere else max(0, counted - standing),
         counted_ready=ready,
     )
+
+
+async def _ask(source: Source, pods: Sequence[Pod]) -> Mapping[str, SidecarStats | None]:
+    """By pod UID: of those that must answer, and of others that did."""
+    asked = [Address(pod.uid, pod.ip, pod.admin_port) for pod in pods if pod.ip]
+    answers = dict(await source.look(asked))
+    for pod in pods:
+        if _must_answer(pod):
+            answers.setdefault(pod.uid, None)
+        elif answers.get(pod.uid) is None:
+            answers.pop(pod.uid, None)
+    return answers
 
 
 def _must_answer(pod: Pod) -> bool:
