@@ -149,7 +149,9 @@ async def test_history_comes_from_there_at_once_and_after_a_restart() -> None:
     for minute in range(3 * 1440):
         stage.prometheus.rates[START - minute * 60] = 2.0
     for _ in range(2):
+        before = len(stage.forecasts.asked)
         await stage.tick(5)
+        assert abs(stage.forecasts.asked[before][2] - 3 * 1440) <= 3, "from the first forecast on"
         _, _, known = stage.forecasts.asked[-1]
         assert abs(known - 3 * 1440) <= 3
         assert len(stage.prometheus.ranges) <= 2, "once, and for what came since"

@@ -1,7 +1,8 @@
 """One policy's demand, asked of the Prometheus that the policy names.
 
-Law: a tick waits for one instant query and never for a history, which is asked for in the
-background. What a Secret holds goes into headers and nowhere else.
+Law: a tick waits for one instant query. A history is asked for in the background; only the first
+is waited for, some seconds, so that a restart does not decide a minute long as if there were none.
+What a Secret holds goes into headers and nowhere else.
 """
 
 import asyncio
@@ -31,6 +32,8 @@ HEADERS_S = 60.0
 """How long headers are used before the Secret is read again; after a failure, at once."""
 HISTORY_AGAIN_S = 60.0
 """How long after a history that could not be read it is asked for again."""
+FIRST_HISTORY_S = 5.0
+"""Real seconds; two weeks of minutes take a Prometheus less than one."""
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[ -~\t]*")
 
@@ -72,10 +75,7 @@ class Observed:
         if spec.prometheus is None:
             return
         query = spec.prometheus.query or sidecar_query(self._namespace, spec.target)
-        if self._source != (spec.prometheus, query):
-            await self.close()
-            self._source = (spec.prometheus, query)
-            self._demand, self._headers, self._fill_after = ObservedDemand(), None, 0.0
+        first = await self._turn_to((spec.prometheus, query))
         try:
             server = await self._server(spec.prometheus, now)
         except SecretError as error:
@@ -87,6 +87,17 @@ class Observed:
             self._headers = None
         self._demand.read(now, answer.state, answer.value, age_s=answer.age_s, why=answer.message)
         self._fill(server, query, now)
+        if first and self._filling is not None:
+            await asyncio.wait({self._filling}, timeout=FIRST_HISTORY_S)
+
+    async def _turn_to(self, source: tuple[PrometheusSpec, str]) -> bool:
+        """Begin anew, and say so, where it is another source than before."""
+        if source == self._source:
+            return False
+        await self.close()
+        self._source = source
+        self._demand, self._headers, self._fill_after = ObservedDemand(), None, 0.0
+        return True
 
     def demand(self, now: float, max_age_s: float, by_sidecars: Demand) -> Demand:
         """As it was told; how long requests take and what they hold, only sidecars know."""
