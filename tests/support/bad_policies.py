@@ -357,7 +357,7 @@ BAD = (
         "holidays of something that is no country",
         _scaling(forecast={"holidays": {"country": "Germany"}}),
         "spec.scaling.forecast.holidays.country",
-        'Invalid value: "Germany": spec.scaling.forecast.holidays.country in body should be',
+        'Invalid value: "Germany": spec.scaling.forecast.holidays.country in body should match',
     ),
     Bad(
         "holidays of no country at all",

@@ -3,16 +3,20 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from request_series import DAY, daily
 from tidegate_operator.decide.words import Forecast, Reason
+from tidegate_operator.forecast.known import NOTHING, Holidays, Known, Regressor
+from tidegate_operator.forecast.worker import MEMORY_BYTES
 from tidegate_operator.sources.forecaster import Forecaster, ForecastRules
 from tidegate_wire.clock import Clock
 
@@ -40,6 +44,7 @@ async def ask(
     counts: Sequence[int | None] = COUNTS,
     rules: ForecastRules = RULES,
     state: Mapping[str, Any] | None = None,
+    known: Known = NOTHING,
 ) -> tuple[Forecast, Mapping[str, Any]]:
     return await forecaster.forecast(
         "shop/chat",
@@ -48,6 +53,7 @@ async def ask(
         now=60.0 * len(counts),
         rules=rules,
         state=state,
+        known=known,
     )
 
 
@@ -168,6 +174,54 @@ async def test_a_training_that_hangs_is_ended_at_its_time_out() -> None:
     finally:
         await forecaster.close()
     assert forecaster.worker_pid is None
+
+
+async def test_a_training_that_wants_too_much_memory_costs_freshness_only(
+    forecaster: Forecaster,
+) -> None:
+    await ask(forecaster)
+    good, _ = await until_reliable(forecaster)
+    pid = forecaster.worker_pid
+    assert pid is not None
+    usual, most = resource.prlimit(pid, resource.RLIMIT_AS)
+    assert usual == most == MEMORY_BYTES
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize(), most))
+
+    later = [*COUNTS, *COUNTS[:61]]  # due for a training
+    wide = Known(regressors=(Regressor("wide", 0, (1.0,) * 1_000_000),))
+    async with asyncio.timeout(READY_S):
+        while True:
+            forecast, _ = await ask(forecaster, counts=later, known=wide)
+            if forecast.reason is Reason.FORECAST_FAILED:
+                break
+            await asyncio.sleep(0.05)
+    assert forecast.quantiles, "the last one is still there to be looked at"
+    assert forecast.made_at >= good.made_at
+
+    if forecaster.worker_pid == pid:
+        resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
+    await until_reliable(forecaster, [*later, 60])
+
+
+@pytest.mark.parametrize(
+    ("holidays", "message"),
+    [
+        pytest.param(Holidays("XX"), "no holidays are known of XX: ", id="no such country"),
+        pytest.param(Holidays("DE-ZZ"), "no holidays are known of DE-ZZ: ", id="no such part"),
+    ],
+)
+async def test_holidays_that_nobody_knows_are_said(
+    forecaster: Forecaster, holidays: Holidays, message: str
+) -> None:
+    async with asyncio.timeout(READY_S):
+        while True:
+            forecast, _ = await ask(forecaster, known=Known(holidays=holidays))
+            if forecast.reason is not Reason.TRAINING:
+                break
+            await asyncio.sleep(0.05)
+    assert forecast.reason is Reason.FORECAST_FAILED
+    assert forecast.message.startswith(message)
 
 
 def talk(*requests: Mapping[str, Any]) -> list[dict[str, Any]]:
