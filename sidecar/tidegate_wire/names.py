@@ -155,6 +155,7 @@ class Metric(StrEnum):
     WEBHOOK_REVIEWS = "tidegate_webhook_reviews_total"
     WEBHOOK_REVIEW_DURATION = "tidegate_webhook_review_duration_seconds"
     CONFIG_POLLS = "tidegate_config_polls"
+    COUNTS_ASKED = "tidegate_counts_asked_total"
 
 
 class Refusal(StrEnum):

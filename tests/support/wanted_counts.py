@@ -1,9 +1,11 @@
 """Policies as the hub's mirror holds them, for tests of those who ask for a count."""
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from typing import Any
 
+from tidegate_operator.hub.measure import Measures
 from tidegate_operator.hub.wanted import Wanted
 from tidegate_wire.clock import Clock
 
@@ -18,6 +20,7 @@ class Policies:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.synced = asyncio.Event()
         self.synced.set()
+        self.measures = Measures()
         self.wanted = Wanted(self.objects, self.synced, self.clock, MAX_AGE_S)
 
     def put(
@@ -42,6 +45,12 @@ class Policies:
             stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
             manifest["status"] = {"replicas": {"desired": desired, "decidedAt": stamp}}
         self.objects["shop", name] = manifest
+
+    def asked(self) -> dict[tuple[str, str], float]:
+        """Questions by actuator and result, as the hub tells them."""
+        pattern = r'^tidegate_counts_asked_total\{actuator="(\w+)",result="(\w+)"\} (\S+)$'
+        page = self.measures.render().decode()
+        return {(a, r): float(n) for a, r, n in re.findall(pattern, page, re.MULTILINE)}
 
     def say(self, replicas: dict[str, Any]) -> None:
         """Whatever the status says of replicas."""

@@ -21,6 +21,7 @@ from tidegate_operator.cluster.mirror import Mirror
 from tidegate_operator.hub.autoscalers import AutoscalerDoors
 from tidegate_operator.hub.certs import issue
 from tidegate_operator.hub.front_proxy import CONFIG_MAP
+from tidegate_operator.hub.measure import Measures
 from tidegate_operator.settings import Settings
 from tidegate_wire.clock import Clock
 
@@ -43,7 +44,9 @@ class Stage:
         clock = cast(Clock, FakeClock())
         kube = cast(Kube, self.api)
         made = Settings(host="127.0.0.1", **({"keda_port": 0} | settings))
-        self.doors = AutoscalerDoors(kube, made, clock, Mirror(kube, "/", clock), self.serve)
+        self.doors = AutoscalerDoors(
+            kube, made, clock, Mirror(kube, "/", clock), Measures(), self.serve
+        )
 
     async def serve(self, app: web.Application, port: int, context: ssl.SSLContext) -> None:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)

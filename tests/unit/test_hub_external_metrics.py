@@ -55,7 +55,7 @@ class Door:
         self.guard.trust(FrontProxy(self.front.ca_pem, frozenset({"front-proxy"})))
         self.guard.context.load_cert_chain(self.hub.file)
         app = web.Application(middlewares=[self.guard.middleware])
-        ExternalMetrics(self.policies.wanted).add_routes(app)
+        ExternalMetrics(self.policies.wanted, self.policies.measures).add_routes(app)
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
 
     async def open(self) -> None:
@@ -192,6 +192,14 @@ async def test_a_refusal_is_a_status_that_clients_read(
     assert (found["status"], found["reason"]) == ("Failure", reason)
     assert said in found["message"]
     assert "items" not in found, "nothing that could be read as a count of 0"
+
+
+async def test_questions_are_counted_by_what_was_answered(door: Door, api: Aggregator) -> None:
+    door.policies.put(3, actuator="ExternalMetric")
+    await api.value()
+    await api.value("policy=other")
+    counted = {("ExternalMetric", "Given"): 1.0, ("ExternalMetric", "NotFound"): 1.0}
+    assert door.policies.asked() == counted
 
 
 async def test_a_metric_of_another_name_is_not_here(api: Aggregator) -> None:

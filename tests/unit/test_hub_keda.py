@@ -28,7 +28,7 @@ def policies() -> Policies:
 
 @pytest.fixture
 async def keda(policies: Policies) -> AsyncIterator[KedaClient]:
-    door = KedaDoor(policies.wanted, policies.clock)
+    door = KedaDoor(policies.wanted, policies.clock, policies.measures)
     port = await door.open("127.0.0.1:0")
     async with KedaClient(port) as client:
         yield client
@@ -121,6 +121,19 @@ async def test_a_refusal_has_a_status_and_the_reason(
         assert said in str(caught.value.details())
 
 
+async def test_questions_are_counted_by_what_was_answered(
+    policies: Policies, keda: KedaClient
+) -> None:
+    policies.put(3)
+    await keda.metrics(METRIC, policy="chat")
+    await keda.is_active(policy="chat")
+    policies.put(3, age_s=MAX_AGE_S * 2)
+    for _ in range(2):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await keda.metrics(METRIC, policy="chat")
+    assert policies.asked() == {("KEDA", "Given"): 1, ("KEDA", "Unavailable"): 2}
+
+
 async def test_a_metric_of_another_name_is_refused(policies: Policies, keda: KedaClient) -> None:
     policies.put(3)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -159,7 +172,7 @@ async def test_a_stream_tells_each_change_once_and_ends_where_nothing_is_known(
 
 async def test_a_door_that_closes_ends_its_streams(policies: Policies) -> None:
     policies.put(2)
-    door = KedaDoor(policies.wanted, policies.clock)
+    door = KedaDoor(policies.wanted, policies.clock, policies.measures)
     port = await door.open("127.0.0.1:0")
     async with KedaClient(port) as keda:
         stream = keda.stream(policy="chat")
@@ -171,7 +184,9 @@ async def test_a_door_that_closes_ends_its_streams(policies: Policies) -> None:
 
 
 async def test_two_doors_at_one_port_are_a_fault_and_not_a_lottery(policies: Policies) -> None:
-    first, second = (KedaDoor(policies.wanted, policies.clock) for _ in range(2))
+    first, second = (
+        KedaDoor(policies.wanted, policies.clock, policies.measures) for _ in range(2)
+    )
     port = await first.open("127.0.0.1:0")
     try:
         with pytest.raises(OSError, match=str(port)):
@@ -186,7 +201,7 @@ async def test_by_tls_a_renewed_certificate_is_served_without_a_restart(
     policies.put(2)
     now = datetime.now(UTC)
     served = [issue(now, ["127.0.0.1"])]
-    door = KedaDoor(policies.wanted, policies.clock)
+    door = KedaDoor(policies.wanted, policies.clock, policies.measures)
     port = await door.open("127.0.0.1:0", lambda: served[-1])
     try:
         assert await trusts(port, served[0])

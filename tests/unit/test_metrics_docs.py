@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tidegate_operator.decide.words import Actuator
 from tidegate_operator.handlers.metrics import Metrics
 from tidegate_operator.hub.measure import Measures, Review
 from tidegate_sidecar.dialect.shape import Operation
@@ -65,6 +66,7 @@ def operator_pages() -> str:
     metrics.ticks.labels("ok").observe(1)
     hub = Measures()
     hub.reviewed(Review.INJECTED, 0.1)
+    hub.asked(Actuator.KEDA, None)
     return metrics.render().decode() + hub.render().decode()
 
 

@@ -15,6 +15,7 @@ from tidegate_operator.cluster.mirror import Mirror
 from tidegate_operator.hub.certs import Bundle, load_into
 from tidegate_operator.hub.external_metrics import ExternalMetrics
 from tidegate_operator.hub.front_proxy import FrontProxy, Guard, find_front_proxy
+from tidegate_operator.hub.measure import Measures
 from tidegate_operator.hub.registration import ensure_api_service
 from tidegate_operator.hub.wanted import Wanted
 from tidegate_operator.settings import Settings
@@ -31,11 +32,18 @@ class AutoscalerDoors:
     """Of one hub."""
 
     def __init__(
-        self, kube: Kube, settings: Settings, clock: Clock, policies: Mirror, serve: Serve
+        self,
+        kube: Kube,
+        settings: Settings,
+        clock: Clock,
+        policies: Mirror,
+        measures: Measures,
+        serve: Serve,
     ) -> None:
         self._kube = kube
         self._settings = settings
         self._clock = clock
+        self._measures = measures
         self._serve = serve
         self._wanted = Wanted(policies.objects, policies.synced, clock, settings.count_max_age_s)
         self._bundle: Bundle | None = None
@@ -67,9 +75,9 @@ class AutoscalerDoors:
             await self._close_keda(grace_s)
 
     async def _open_keda(self, port: int) -> Close:
-        from tidegate_operator.hub.keda import KedaDoor  # 15 MB with what it loads
+        from tidegate_operator.hub.keda import KedaDoor  # 14 MB with what it loads
 
-        door = KedaDoor(self._wanted, self._clock)
+        door = KedaDoor(self._wanted, self._clock, self._measures)
         tls = self._settings.keda_tls
         await door.open(f"{self._settings.host}:{port}", self._newest if tls else None)
         logs.event("listening", host=self._settings.host, port=port, tls=tls)
@@ -84,6 +92,6 @@ class AutoscalerDoors:
         guard.trust(front)
         load_into(guard.context, bundle)
         app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[guard.middleware])
-        ExternalMetrics(self._wanted).add_routes(app)
+        ExternalMetrics(self._wanted, self._measures).add_routes(app)
         await self._serve(app, self._settings.external_metrics_port, guard.context)
         self._guard = guard

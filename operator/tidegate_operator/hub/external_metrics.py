@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from tidegate_operator.decide.words import Actuator
+from tidegate_operator.hub.measure import Measures
 from tidegate_operator.hub.wanted import Count, NoCountError, Wanted, Why
 from tidegate_wire.names import METRIC_DESIRED
 
@@ -35,8 +36,9 @@ _STATUS = {
 class ExternalMetrics:
     """The routes."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, measures: Measures) -> None:
         self._wanted = wanted
+        self._measures = measures
 
     def add_routes(self, app: web.Application) -> None:
         # Neither /apis nor /openapi: the API server falls back to these two.
@@ -82,8 +84,10 @@ class ExternalMetrics:
             policy = read_selector(request.query.get("labelSelector", ""))
             count = self._wanted.count(namespace, policy, Actuator.EXTERNAL_METRIC)
         except NoCountError as error:
+            self._measures.asked(Actuator.EXTERNAL_METRIC, error.why)
             code, reason = _STATUS[error.why]
             return status(code, reason, str(error))
+        self._measures.asked(Actuator.EXTERNAL_METRIC, None)
         return _json(_value_list(policy, count))
 
 

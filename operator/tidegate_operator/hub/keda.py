@@ -24,6 +24,7 @@ from tidegate_operator.hub.keda_wire import (
     write_target,
     write_value,
 )
+from tidegate_operator.hub.measure import Measures
 from tidegate_operator.hub.wanted import NoCountError, Wanted, Why
 from tidegate_wire.clock import Clock
 from tidegate_wire.names import METRIC_DESIRED
@@ -53,9 +54,10 @@ A = TypeVar("A")
 class ExternalScaler:
     """KEDA's four calls, as values in and out."""
 
-    def __init__(self, wanted: Wanted, clock: Clock) -> None:
+    def __init__(self, wanted: Wanted, clock: Clock, measures: Measures) -> None:
         self._wanted = wanted
         self._clock = clock
+        self._measures = measures
 
     def is_active(self, asks: ScaledObject) -> bool:
         """Whether the target should run at all; not where somebody has stopped it."""
@@ -77,10 +79,19 @@ class ExternalScaler:
         return METRIC_DESIRED, REPLICA_WEIGHT
 
     def metrics(self, question: Question) -> tuple[str, int]:
+        try:
+            value = self._value(question)
+        except NoCountError as error:
+            self._measures.asked(Actuator.KEDA, error.why)
+            raise
+        self._measures.asked(Actuator.KEDA, None)
+        return METRIC_DESIRED, value
+
+    def _value(self, question: Question) -> int:
         if question.metric != METRIC_DESIRED:
             words = f"metricName must be {METRIC_DESIRED}, was: {question.metric[:80]}"
             raise NoCountError(Why.INVALID, words)
-        return METRIC_DESIRED, self._count(question.of) * REPLICA_WEIGHT
+        return self._count(question.of) * REPLICA_WEIGHT
 
     def _count(self, asks: ScaledObject) -> int:
         return self._wanted.count(*policy_of(asks), Actuator.KEDA).replicas
@@ -105,8 +116,8 @@ def policy_of(asks: ScaledObject) -> tuple[str, str]:
 class KedaDoor:
     """The server."""
 
-    def __init__(self, wanted: Wanted, clock: Clock) -> None:
-        self._scaler = ExternalScaler(wanted, clock)
+    def __init__(self, wanted: Wanted, clock: Clock, measures: Measures) -> None:
+        self._scaler = ExternalScaler(wanted, clock, measures)
         self._server: grpc.aio.Server | None = None
 
     async def open(self, address: str, bundle: Callable[[], Bundle] | None = None) -> int:

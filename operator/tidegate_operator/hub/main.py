@@ -68,7 +68,9 @@ class Hub:
         self.policies, self.configs, self.histories = self._mirrors()
         keeper = Gatekeeper(kube, clock)
         self._door = SidecarDoor(self._index, keeper, self.configs.synced, clock, self._measures)
-        self._autoscalers = AutoscalerDoors(kube, settings, clock, self.policies, self._serve)
+        self._autoscalers = AutoscalerDoors(
+            kube, settings, clock, self.policies, self._measures, self._serve
+        )
         self._webhook = Webhook(
             self._sidecar, settings.namespace, self._measures, lambda: self._server_minor
         )

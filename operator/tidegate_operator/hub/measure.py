@@ -7,10 +7,14 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from tidegate_operator.decide.words import Actuator
+from tidegate_operator.hub.wanted import Why
 from tidegate_wire.names import Metric
 
 REVIEW_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Up to the API server's patience; 25 ms is what 99 % of reviews should stay under."""
+GIVEN = "Given"
+"""The result of a question that was answered with a count."""
 
 
 class Review(StrEnum):
@@ -48,6 +52,16 @@ class Measures:
             "Sidecars that wait for a new config right now.",
             registry=self._registry,
         )
+
+        self._asked = Counter(
+            Metric.COUNTS_ASKED.removesuffix("_total"),
+            "Questions of autoscalers for a policy's replicas by what was answered.",
+            ["actuator", "result"],
+            registry=self._registry,
+        )
+
+    def asked(self, actuator: Actuator, refusal: Why | None) -> None:
+        self._asked.labels(actuator, refusal or GIVEN).inc()
 
     def reviewed(self, result: Review, took_s: float) -> None:
         self._reviews.labels(result).inc()
