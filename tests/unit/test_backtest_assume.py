@@ -75,6 +75,13 @@ TOKENS = {"demand": {"signal": "TokensPerSecond"}, "capacityPerReplica": "5000"}
         ),
         pytest.param(
             Asked(),
+            {"capacityPerReplica": "Auto"},
+            Measured(),
+            *(8, 4.0, "slots / service time; capacityPerReplica is Auto: as if learned"),
+            id="a capacity that is to be learned",
+        ),
+        pytest.param(
+            Asked(),
             None,
             Measured(token_service_s=5.0),
             *(8, 5.0, "slots / service time"),
@@ -154,6 +161,13 @@ def test_limits_and_slo_are_the_policys() -> None:
     assert (found.plant.slo_wait_s, found.plant.slo_percentile) == (2.0, 0.95)
     assert told(found)["replicas"] == ("2 to 7", "policy")
     assert told(assumed(Asked()))["replicas"] == ("1 or more", "default")
+
+
+def test_what_the_policy_says_of_its_history_is_told() -> None:
+    window = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}
+    found = told(assumed(Asked(), {"forecast": {"excludeWindows": [window]}}))
+    assert found["left out of learning"] == ("1 window", "forecast.excludeWindows")
+    assert "left out of learning" not in told(assumed(Asked(), {}))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,12 @@ from backtests import outcome
 from tidegate_operator.backtest import field
 from tidegate_operator.backtest.assume import Asked, Measured, assume
 from tidegate_operator.backtest.field import Kind, Outcome
-from tidegate_operator.backtest.history import split, token_service_s, tokens_per_request
+from tidegate_operator.backtest.history import (
+    split,
+    token_service_s,
+    tokens_per_request,
+    without,
+)
 from tidegate_operator.backtest.load import describe, trust
 from tidegate_operator.decide.words import Forecast, Reason
 from tidegate_operator.replay.trace import Trace
@@ -117,6 +122,22 @@ def test_trust_is_a_share_of_minutes_and_the_last_doubt_is_kept() -> None:
     found = trust(forecast, trace(1))
     assert (found.share, found.doubt) == (0.75, "no skill at 3540")
     assert trust(lambda now: None, trace(1)).doubt == "there was no forecast"
+
+
+@pytest.mark.parametrize(
+    ("windows", "missing"),
+    [
+        pytest.param([(120.0, 240.0)], [2, 3], id="whole minutes"),
+        pytest.param([(110.0, 130.0)], [1, 2], id="minutes that are touched"),
+        pytest.param([(-600.0, 60.0), (540.0, 9000.0)], [0, 9], id="reaching beyond both ends"),
+        pytest.param([(9000.0, 9600.0)], [], id="after the end"),
+    ],
+)
+def test_windows_that_are_left_out_of_learning(
+    windows: list[tuple[float, float]], missing: list[int]
+) -> None:
+    found = without(trace(1 / 6), windows)
+    assert [at for at, count in enumerate(found.requests) if count is None] == missing
 
 
 def test_tokens_give_service_time_and_tokens_a_request() -> None:

@@ -5,7 +5,7 @@ from, so that the reader can disagree with it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tidegate_operator.crd.spec import PolicySpec
@@ -132,11 +132,22 @@ def assume(asked: Asked, policy: PolicySpec | None, measured: Measured) -> Assum
             cold,
             Told("forecast ahead", _span(horizon_s), "policy" if forecast.horizon_s else "Auto"),
             Told("fitted anew every", _span(refit_s), f"live {_span(forecast.retrain_every_s)}"),
+            *_told_of_history(forecast),
             Told("replicas", _range(scaling), said),
             Told("a request may wait", f"{scaling.wait_target_s:g} s", said),
             Told("your HPA's target", str(hpa), hpa.source),
         ),
     )
+
+
+def _told_of_history(forecast: ForecastSpec) -> Iterator[Told]:
+    """What the policy says of its history, where it says anything."""
+    windows = len(forecast.exclude)
+    if windows:
+        text = f"{windows} window{'s' if windows > 1 else ''}"
+        yield Told("left out of learning", text, "forecast.excludeWindows")
+    if forecast.holidays is not None:
+        yield Told("holidays", "not known in a backtest", "forecast.holidays")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +169,8 @@ def _pod(asked: Asked, policy: PolicySpec | None, measured: Measured) -> _Pod:
     if capacity is None or (slots is not None and service_s is not None):
         slots, service_s = slots or DEFAULT_SLOTS, service_s or DEFAULT_SERVICE_S
         by_capacity = "slots / service time"
+        if policy is not None and _is_auto(policy.rules.scaling):
+            by_capacity += "; capacityPerReplica is Auto: as if learned"
         if capacity is not None and not math.isclose(capacity, slots / service_s, rel_tol=0.01):
             by_capacity += f"; capacityPerReplica says {capacity:g}"
     elif service_s is not None:
@@ -174,6 +187,12 @@ def _pod(asked: Asked, policy: PolicySpec | None, measured: Measured) -> _Pod:
             Told("a request holds one for", f"{service_s:.3g} s", by_service),
         ),
     )
+
+
+def _is_auto(scaling: ScalingRules) -> bool:
+    """Whether ``capacityPerReplica`` is to be learned."""
+    declared = (scaling.capacity_rps, scaling.capacity_tokens_per_s, scaling.capacity_in_flight)
+    return all(value is None for value in declared)
 
 
 def _declared(

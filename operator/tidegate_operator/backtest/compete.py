@@ -12,7 +12,7 @@ from itertools import islice
 from tidegate_operator.backtest import field
 from tidegate_operator.backtest.assume import Assumptions
 from tidegate_operator.backtest.field import Job, Kind, Outcome
-from tidegate_operator.backtest.history import History
+from tidegate_operator.backtest.history import History, without
 from tidegate_operator.backtest.load import Trust, describe, trust
 from tidegate_operator.backtest.verdict import Findings, Verdict, judge
 from tidegate_operator.replay.ahead import ForecastSource, no_forecast, rolled
@@ -97,7 +97,7 @@ def _forecasts(
     if not history.forecasts or not assumed.forecast.enabled:
         return no_forecast
     return rolled(
-        history.whole,
+        without(history.whole, assumed.forecast.exclude),
         math.ceil(assumed.horizon_s / MINUTE_S),
         begin_minute=int(history.judged.start // MINUTE_S),
         refit_every_minutes=round(assumed.refit_s / MINUTE_S),

@@ -6,7 +6,8 @@ been: reactive.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from tidegate_operator.replay.load import mean_service_s
 from tidegate_operator.replay.plant import PlantRules
@@ -67,6 +68,18 @@ def _notes(trace: Trace) -> list[str]:
             " before is played, and forecasts neither learn from them nor are scored on them"
         )
     return notes
+
+
+def without(trace: Trace, windows: Sequence[tuple[float, float]]) -> Trace:
+    """In minutes, with those of ``windows`` (unix seconds, [start, end)) missing: nothing is
+    learned from them, and they are played all the same."""
+    minutes = trace.minutes()
+    counts = list(minutes.requests)
+    for start, end in windows:
+        first = max(0, math.floor((start - minutes.start) / MINUTE_S))
+        last = max(first, min(len(counts), math.ceil((end - minutes.start) / MINUTE_S)))
+        counts[first:last] = [None] * (last - first)
+    return replace(minutes, requests=tuple(counts))
 
 
 def token_service_s(trace: Trace) -> float | None:

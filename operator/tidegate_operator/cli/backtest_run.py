@@ -6,8 +6,10 @@ terminal, on standard error.
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,6 +21,7 @@ from tidegate_operator.backtest.assume import Assumptions
 from tidegate_operator.backtest.compete import Backtest, backtest
 from tidegate_operator.backtest.field import Job, Outcome
 from tidegate_operator.backtest.history import History
+from tidegate_operator.cli.faults import UserError
 
 MAX_PROCESSES = 8
 """There are some twenty replays."""
@@ -31,7 +34,11 @@ FORECASTS_SHARE = 0.6
 def run(
     history: History, assumed: Assumptions, *, allowed: float, seed: int, console: Console
 ) -> Backtest:
-    """``console`` shows the bar where it is a terminal."""
+    """``console`` shows the bar where it is a terminal.
+
+    Raises:
+        UserError: a process was killed.
+    """
     cores = len(os.sched_getaffinity(0))
     alone = cores == 1 or history.days < WORTH_DAYS
     with _bar(console) as bar, _players(0 if alone else min(cores, MAX_PROCESSES)) as pool:
@@ -87,9 +94,12 @@ def _players(processes: int) -> Iterator[ProcessPoolExecutor | None]:
         yield None
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the bar's thread
-    pool = ProcessPoolExecutor(processes - 1, mp_context=context)
+    ignored = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told once, here
+    pool = ProcessPoolExecutor(processes - 1, context, signal.signal, ignored)
     try:
         yield pool
+    except BrokenProcessPool as error:
+        raise UserError("a replay's process was ended from outside: out of memory?") from error
     finally:
         pool.shutdown(cancel_futures=True)  # on Ctrl-C nobody wants what has not begun
 
