@@ -19,7 +19,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import tidegate_operator.demo  # noqa: E402
 from tidegate_operator.decide.rungs import ModelRule  # noqa: E402
-from tidegate_operator.decide.words import Mode, Rules, ScalingRules  # noqa: E402
+from tidegate_operator.decide.words import LEAD_MARGIN_S, Mode, Rules, ScalingRules  # noqa: E402
 from tidegate_operator.forecast.series import DAY  # noqa: E402
 from tidegate_operator.replay.ahead import no_forecast, rolled  # noqa: E402
 from tidegate_operator.replay.control import Controller  # noqa: E402
@@ -62,14 +62,17 @@ def compare(path: Path, cold_start_s: float, days: int) -> dict[str, Any]:
     begin = whole.end - days * 86400
     part = whole.between(begin, whole.end)
     horizon = int(-(-cold_start_s // 60)) + HORIZON_MARGIN_MINUTES
+    lead_s = plant.cold_start_p90_s + LEAD_MARGIN_S
     ahead = rolled(whole, horizon, begin_minute=int(begin // 60), refit_every_minutes=DAY)
     rows: list[tuple[str, Controller]] = [
         ("oracle", Oracle(trace=part, plant=plant, utilization=0.95)),
         *(("hpa", Hpa(HpaRules(target_rps=share * plant.pod_rps))) for share in HPA_TARGETS),
-        ("reactive", Tidegate(rules_for(plant, 0.95), no_forecast, "reactive")),
+        ("reactive", Tidegate(rules_for(plant, 0.95), no_forecast, "reactive", lead_s)),
     ]
     for name, quantile in (("lean", 0.90), ("balanced", 0.95), ("strict", 0.99)):
-        rows.append((name, Tidegate(rules_for(plant, quantile), ahead, f"Tidegate {name}")))
+        rows.append(
+            (name, Tidegate(rules_for(plant, quantile), ahead, f"Tidegate {name}", lead_s))
+        )
     results = [(kind, replay(part, plant, controller)) for kind, controller in rows]
     said = [ahead(begin + 60.0 * minute) for minute in range(days * DAY)]
     held = sum(f is not None and f.reliable for f in said) / len(said)

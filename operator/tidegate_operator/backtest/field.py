@@ -185,7 +185,7 @@ def play(job: Job, plant: PlantRules, seed: int) -> Outcome:
 def _going_on(controller: Controller) -> Controller:
     """The same, for the counters of a new replay, which begin at nothing."""
     if isinstance(controller, Tidegate):
-        return replace(controller, demand=Tidegate(controller.rules).demand)
+        return controller.going_on()
     return controller
 
 

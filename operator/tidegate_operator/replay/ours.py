@@ -5,7 +5,8 @@ shown the plant's counters as the counters of one sidecar; and as there, a tick 
 that the tick before asked for.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from tidegate_operator.decide.plan import decide
 from tidegate_operator.decide.words import (
@@ -50,6 +51,12 @@ class Tidegate:
     def wanted(self, seen: Seen) -> int:
         self.last, self.memory = decide(self.rules, self.inputs(seen), self.memory)
         return self.last.scaling.replicas
+
+    def going_on(self) -> Self:
+        """The same with all it has learned, for a replay whose counters begin at nothing."""
+        return replace(
+            self, demand=DemandHistory(history_minutes=KEPT_MINUTES), shares=PodShares()
+        )
 
     def inputs(self, seen: Seen) -> Inputs:
         """What the live loop would have looked at."""
