@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from bad_policies import BAD, GOOD, Bad, Good, readme_policy
+from bad_policies import BAD, GOOD
 from kube_contract import Answer, Kube, define
+from policy_faults import Bad, Good, readme_policy
 from tidegate_operator.crd.spec import read_spec
 from tidegate_operator.demo.world import load_policy
 

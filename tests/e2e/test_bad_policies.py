@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bad_policies import BAD, Bad, readme_policy
+from bad_policies import BAD
 from operator_only import SHARED, UNSEEN, Unseen
+from policy_faults import Bad, readme_policy
 from real_cluster import Cluster, namespace, wait_until
 
 SPACE = "e2e-bad-policies"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bad_policies import readme_policy
+from policy_faults import readme_policy
 
 Spec = dict[str, Any]
 

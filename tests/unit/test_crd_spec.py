@@ -2,7 +2,6 @@
 
 import copy
 import random
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,91 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_cluster import policy
+from full_policy import FULL, manifest
 from tidegate_operator.crd.fields import format_duration, parse_duration_s
 from tidegate_operator.crd.spec import InvalidSpecError, read_spec, read_target
 from tidegate_operator.decide.rungs import Budget, BudgetAction, Rung, Scope, Trigger
-from tidegate_operator.decide.schedules import Schedule
-from tidegate_operator.decide.words import Actuator, Mode, OnLost
-from tidegate_operator.forecast.known import Holidays
+from tidegate_operator.decide.words import Actuator, Mode
 from tidegate_wire.config import Model, Timeouts
-
-FULL: dict[str, Any] = {
-    "mode": "Shadow",
-    "targetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "llama"},
-    "models": [
-        {"name": "llama-70b", "price": {"inputPerMTok": "0.90", "outputPerMTok": "1.20"}},
-        {"name": "llama-8b", "upstream": "http://llama-8b.shop.svc:8000"},
-    ],
-    "slo": {"ttft": {"percentile": "95", "target": "2s"}},
-    "metrics": {"maxAge": "45s"},
-    "scaling": {
-        "minReplicas": 2,
-        "maxReplicas": 20,
-        "capacityPerReplica": "2.5",
-        "actuator": "KEDA",
-        "strictness": "Strict",
-        "forecast": {
-            "enabled": True,
-            "horizon": "10m",
-            "history": "7d",
-            "retrainEvery": "30m",
-            "minHistory": "36h",
-        },
-        "behavior": {
-            "scaleUp": {"maxFactor": "3", "maxPods": 6, "period": "30s"},
-            "scaleDown": {"maxPercent": "25%", "stabilization": "10m"},
-            "tolerance": "5%",
-        },
-    },
-    "budgets": [
-        {
-            "name": "team-day",
-            "scope": "Tenant",
-            "limit": {"tokens": 2000000, "cost": "50.00"},
-            "window": {"unit": "Day", "timezone": "Europe/Berlin"},
-            "actions": [{"at": "100%", "do": "Block"}, {"at": "80%", "do": "Warn"}],
-        }
-    ],
-    "degrade": {
-        "triggers": [
-            {
-                "name": "errors",
-                "metric": "errorRate",
-                "enter": "5%",
-                "exit": "2%",
-                "for": "1m30s",
-                "minRequests": 30,
-                "do": "Switch",
-            }
-        ],
-        "minDwell": "3m",
-        "recovery": {
-            "probePercent": "10%",
-            "successes": 5,
-            "backoff": {"initial": "2m", "factor": "1.5", "max": "30m"},
-        },
-    },
-    "gateway": {
-        "identify": {"header": "X-Tenant-Id"},
-        "timeouts": {"connect": "1s", "firstToken": "20s", "idle": "40s", "total": "5m"},
-        "maxRequestBytes": "4Mi",
-    },
-}
-
-
-def manifest(**changes: Any) -> dict[str, Any]:
-    """The full policy; ``a__b`` sets ``spec.a.b``, ``None`` takes a field away."""
-    spec = copy.deepcopy(FULL)
-    for path, value in changes.items():
-        *parents, last = path.split("__")
-        at: Any = spec
-        for name in parents:
-            at = at[int(name)] if isinstance(at, list) else at[name]
-        if value is None:
-            del at[last]
-        else:
-            at[last] = value
-    return {"metadata": {"name": "chat", "namespace": "shop"}, "spec": spec}
 
 
 def test_a_full_policy_is_read_whole() -> None:
@@ -133,69 +53,6 @@ def test_a_full_policy_is_read_whole() -> None:
     assert spec.tenant_header == "x-tenant-id"
     assert spec.timeouts == Timeouts(connect_s=1.0, first_token_s=20.0, idle_s=40.0, total_s=300.0)
     assert spec.max_request_bytes == 4 * 1024 * 1024
-
-
-def test_schedules_are_read_with_their_days_and_hours() -> None:
-    night = {"name": "night", "start": "22:00", "end": "06:30", "days": ["Fri", "Weekend"]}
-    sale = {"name": "sale", "expectFactor": "2.5", "timezone": "Europe/Berlin"}
-    schedules = [night | {"minReplicas": 3, "maxReplicas": 9}, sale]
-    read = read_spec(manifest(scaling__schedules=schedules)).rules.scaling.schedules
-    assert read == (
-        Schedule(
-            name="night",
-            days=frozenset({4, 5, 6}),
-            start_minute=22 * 60,
-            end_minute=6 * 60 + 30,
-            min_replicas=3,
-            max_replicas=9,
-        ),
-        Schedule(name="sale", timezone="Europe/Berlin", expect_factor=2.5),
-    )
-
-
-@pytest.mark.parametrize(
-    ("signal", "field"),
-    [
-        pytest.param("Auto", "capacity_rps", id="requests unless said otherwise"),
-        pytest.param("RequestsPerSecond", "capacity_rps", id="requests per second"),
-        pytest.param("TokensPerSecond", "capacity_tokens_per_s", id="tokens per second"),
-        pytest.param("Concurrency", "capacity_in_flight", id="requests at once"),
-    ],
-)
-def test_capacity_is_in_the_unit_of_the_signal(signal: str, field: str) -> None:
-    changes = {"scaling__demand": {"signal": signal}, "scaling__capacityPerReplica": "40"}
-    scaling = read_spec(manifest(**changes)).rules.scaling
-    fields = ("capacity_rps", "capacity_tokens_per_s", "capacity_in_flight")
-    assert {name: getattr(scaling, name) for name in fields} == dict.fromkeys(fields) | {
-        field: 40.0
-    }
-
-
-@pytest.mark.parametrize("given", ["Auto", None], ids=["said", "left out"])
-def test_capacity_may_be_left_to_be_learned(given: str | None) -> None:
-    scaling = read_spec(manifest(scaling__capacityPerReplica=given)).rules.scaling
-    declared = (scaling.capacity_rps, scaling.capacity_tokens_per_s, scaling.capacity_in_flight)
-    assert declared == (None, None, None)
-
-
-def test_lost_demand_zero_and_history_to_leave_out_are_read() -> None:
-    window = {"start": "2026-11-27T08:00:00Z", "end": "2026-11-27T10:30:00+01:00"}
-    spec = read_spec(
-        manifest(
-            metrics__onLost="Fallback",
-            metrics__fallbackReplicas=4,
-            scaling__minReplicas=0,
-            scaling__scaleToZero={"enabled": True, "after": "10m"},
-            scaling__forecast__excludeWindows=[window],
-            scaling__forecast__holidays={"country": "DE-BY", "timezone": "Europe/Berlin"},
-        )
-    )
-    scaling = spec.rules.scaling
-    assert (scaling.on_lost, scaling.fallback_replicas) == (OnLost.FALLBACK, 4)
-    assert (scaling.min_replicas, scaling.idle_before_zero_s) == (0, 600.0)
-    eight = datetime(2026, 11, 27, 8, tzinfo=UTC).timestamp()
-    assert spec.forecast.exclude == ((eight, eight + 5400.0),)
-    assert spec.forecast.holidays == Holidays("DE-BY", "Europe/Berlin")
 
 
 def test_the_least_policy_has_the_schemas_defaults() -> None:

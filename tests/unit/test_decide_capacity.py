@@ -12,15 +12,8 @@ from policy_story import Story, present
 from tidegate_operator.decide.capacity import Book, Capacity, Carried, capacity_of, learn
 from tidegate_operator.decide.queueing import waiting_share
 from tidegate_operator.decide.rungs import ModelRule
-from tidegate_operator.decide.words import (
-    CapacitySource,
-    Memory,
-    Mode,
-    Reason,
-    Rules,
-    ScalingRules,
-    Signal,
-)
+from tidegate_operator.decide.signals import CapacitySource, Signal
+from tidegate_operator.decide.words import Memory, Mode, Reason, Rules, ScalingRules
 
 LATE = 0.1
 """The SLO: 90 % begin in time."""

@@ -7,15 +7,8 @@ from hypothesis import strategies as st
 from policy_story import present
 from tidegate_operator.decide.load import find_load
 from tidegate_operator.decide.scaling import decide_scaling
-from tidegate_operator.decide.words import (
-    Demand,
-    Inputs,
-    Memory,
-    Mode,
-    Reason,
-    ScalingRules,
-    Signal,
-)
+from tidegate_operator.decide.signals import Signal
+from tidegate_operator.decide.words import Demand, Inputs, Memory, Mode, Reason, ScalingRules
 
 SLOTS, SERVICE_S, TOKENS = 8.0, 4.0, 500.0
 """A replica has 8 slots, a request takes 4 s and 500 tokens: 2 requests/s, 1000 tokens/s."""

@@ -12,7 +12,8 @@ from tidegate_operator.crd.spec import PolicySpec
 from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S, ForecastSpec
 from tidegate_operator.crd.status import percentile
 from tidegate_operator.decide.rungs import ModelRule
-from tidegate_operator.decide.words import LEAD_MARGIN_S, Mode, Rules, ScalingRules, Signal
+from tidegate_operator.decide.signals import Signal
+from tidegate_operator.decide.words import LEAD_MARGIN_S, Mode, Rules, ScalingRules
 from tidegate_operator.replay.plant import PlantRules
 
 DEFAULT_SLOTS = 8

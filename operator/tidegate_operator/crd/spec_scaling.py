@@ -16,7 +16,8 @@ from tidegate_operator.crd.fields import (
     read_timezone,
 )
 from tidegate_operator.decide.schedules import DAYS, EVERY_DAY, Schedule
-from tidegate_operator.decide.words import Actuator, OnLost, ScalingRules, Signal
+from tidegate_operator.decide.signals import Signal
+from tidegate_operator.decide.words import Actuator, OnLost, ScalingRules
 from tidegate_operator.forecast.known import Holidays
 
 _STRICTNESS = {"Lean": (0.01, 0.90), "Balanced": (0.005, 0.95), "Strict": (0.001, 0.99)}

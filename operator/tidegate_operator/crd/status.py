@@ -16,6 +16,7 @@ from tidegate_operator.crd.seen import Seen, Told, budget_rung, share_used
 from tidegate_operator.decide.littles_law import LittlesLaw
 from tidegate_operator.decide.load import declared_capacity
 from tidegate_operator.decide.rungs import Budget, BudgetUse, Rung
+from tidegate_operator.decide.signals import UsedCapacity
 from tidegate_operator.decide.signs import EngineSigns
 from tidegate_operator.decide.words import (
     Actuator,
@@ -25,7 +26,6 @@ from tidegate_operator.decide.words import (
     Inputs,
     LadderDecision,
     TenantRung,
-    UsedCapacity,
 )
 
 MAX_DECISIONS = 10

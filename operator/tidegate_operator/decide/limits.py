@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from tidegate_operator.decide.bounds import Bounds
 from tidegate_operator.decide.need import Need
 from tidegate_operator.decide.past import Past
-from tidegate_operator.decide.words import CapacitySource, Clamp, Inputs, Reason, ScalingRules
+from tidegate_operator.decide.signals import CapacitySource
+from tidegate_operator.decide.words import Clamp, Inputs, Reason, ScalingRules
 
 
 @dataclass(slots=True)

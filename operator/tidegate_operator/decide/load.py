@@ -11,13 +11,8 @@ from dataclasses import dataclass
 
 from tidegate_operator.decide.capacity import Book, Carried, capacity_of, learn
 from tidegate_operator.decide.queueing import pods_needed
-from tidegate_operator.decide.words import (
-    CapacitySource,
-    Demand,
-    ScalingRules,
-    Signal,
-    UsedCapacity,
-)
+from tidegate_operator.decide.signals import CapacitySource, Signal, UsedCapacity
+from tidegate_operator.decide.words import Demand, ScalingRules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,14 +8,9 @@ from tidegate_operator.decide.bounds import Bounds
 from tidegate_operator.decide.limits import Steps
 from tidegate_operator.decide.need import Need
 from tidegate_operator.decide.pressure import find_pressure
+from tidegate_operator.decide.signals import Signal
 from tidegate_operator.decide.trial import Margin
-from tidegate_operator.decide.words import (
-    Inputs,
-    Reason,
-    ScalingDecision,
-    ScalingRules,
-    Signal,
-)
+from tidegate_operator.decide.words import Inputs, Reason, ScalingDecision, ScalingRules
 
 _CLAMP_TEXTS = {
     Reason.MIN_REPLICAS: "minReplicas is {after}",

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from tidegate_operator.decide.limits import Steps
 from tidegate_operator.decide.load import find_load
+from tidegate_operator.decide.signals import CapacitySource
 from tidegate_operator.decide.words import (
-    CapacitySource,
     DataState,
     Demand,
     Inputs,

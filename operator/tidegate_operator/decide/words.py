@@ -24,6 +24,7 @@ from tidegate_operator.decide.rungs import (
     TriggerMemory,
 )
 from tidegate_operator.decide.schedules import Schedule
+from tidegate_operator.decide.signals import Signal, UsedCapacity
 from tidegate_operator.decide.signs import EngineSigns
 from tidegate_operator.decide.trial import Margin, Trial
 
@@ -156,15 +157,6 @@ class Reason(StrEnum):
     """The policy has no ``spec.scaling``."""
     RECONCILE_FAILED = "ReconcileFailed"
     READY = "Ready"
-
-
-class Signal(StrEnum):
-    """What demand is measured in; each is told as requests per second."""
-
-    AUTO = "Auto"
-    REQUESTS = "RequestsPerSecond"
-    TOKENS = "TokensPerSecond"
-    CONCURRENCY = "Concurrency"
 
 
 class OnLost(StrEnum):
@@ -359,25 +351,6 @@ class Clamp:
     reason: Reason
     before: int
     after: int
-
-
-class CapacitySource(StrEnum):
-    DECLARED = "Declared"
-    LEARNED = "Learned"
-    LEARNING = "Learning"
-    """So far a lower bound."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsedCapacity:
-    """What one replica was taken to carry."""
-
-    per_replica: float
-    """In the unit of ``signal``."""
-    signal: Signal
-    source: CapacitySource
-    answers: int = 0
-    """First tokens that it was learned from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tidegate_operator.crd.seen import Seen, Told, share_used
-from tidegate_operator.decide.words import UsedCapacity
+from tidegate_operator.decide.signals import UsedCapacity
 from tidegate_wire.names import Metric
 
 _POLICY = ("namespace", "policy")
