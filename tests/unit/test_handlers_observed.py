@@ -83,13 +83,23 @@ async def test_an_idle_target_sleeps_and_a_demand_that_only_the_server_sees_wake
     assert stage.replicas >= 1
 
 
-async def test_idle_sidecars_are_no_evidence_of_what_the_server_could_not_tell() -> None:
+@pytest.mark.parametrize(
+    ("kind", "rps", "left"),
+    [
+        pytest.param(Kind.EMPTY, 0.0, 1, id="no series, and sidecars counted nothing: zero"),
+        pytest.param(Kind.EMPTY, 0.5, 4, id="no series, but sidecars count arrivals: held"),
+        pytest.param(Kind.FAILED, 0.0, 4, id="an error is none whatever sidecars say"),
+    ],
+)
+async def test_what_the_server_cannot_tell_is_zero_only_where_sidecars_bear_it_out(
+    kind: Kind, rps: float, left: int
+) -> None:
     metrics = {"source": "Prometheus", "prometheus": {"url": URL}}
     stage = Stage(policy(metrics=metrics), replicas=4)
     stage.api.put(DEPLOYMENT, {"status": {"readyReplicas": 4}})
-    stage.prometheus.answer = Answer(kind=Kind.EMPTY, message="no series")
-    await stage.tick(60)
-    assert stage.replicas == 4
+    stage.prometheus.answer = Answer(kind=kind, message="no series")
+    await stage.tick(60, rps=rps)
+    assert stage.replicas == left
 
 
 async def test_pods_that_are_not_ready_are_starting() -> None:

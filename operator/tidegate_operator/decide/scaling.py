@@ -62,13 +62,9 @@ def decide_scaling(
     past = look_back(rules, inputs, memory)
     calendar = read_calendar(rules.schedules, inputs.now, inputs.lead_s)
     bounds = find_bounds(rules, calendar)
-    reason, trouble = trouble_with(inputs.demand)
-    load, unknown = (
-        (None, "") if reason is not None else find_load(rules, inputs.demand, memory.books)
-    )
+    load, trouble = _load(rules, inputs, memory)
     if load is None:
-        reason, trouble = reason or Reason.CAPACITY_UNKNOWN, trouble or unknown
-        decision = _without(rules, inputs, memory, past, bounds, (reason, trouble))
+        decision = _without(rules, inputs, memory, past, bounds, trouble)
         recommendation = inputs.current
     else:
         before = remember_before(memory.before_events, calendar, load.rps)
@@ -77,6 +73,17 @@ def decide_scaling(
         decision, recommendation = _with(rules, inputs, memory, past, bounds, load, calendar)
     memory = remember(memory, inputs, past, recommendation)
     return decision, renewed(memory, asleep=mode is Mode.ENFORCE and decision.replicas == 0)
+
+
+def _load(
+    rules: ScalingRules, inputs: Inputs, memory: Memory
+) -> tuple[Load | None, tuple[Reason, str]]:
+    """What is to be carried; ``None``: nothing to decide on, and why (else without meaning)."""
+    reason, words = trouble_with(inputs.demand)
+    if reason is not None:
+        return None, (reason, words)
+    load, words = find_load(rules, inputs.demand, memory.books)
+    return load, (Reason.CAPACITY_UNKNOWN, words)
 
 
 def _with_margin(

@@ -113,8 +113,10 @@ class Observed:
             age_s=told.age_s,
             message=told.message,
             in_flight=0 if alone and told.rps == 0 else by_sidecars.in_flight,
-            # That sidecars are idle is no evidence of what the server could not tell.
-            reporting=0,
+            # A query without a series is what no traffic looks like to Prometheus. That sidecars
+            # have counted no arrival for minutes bears it out; that they are idle at the moment
+            # does not.
+            reporting=by_sidecars.reporting if _is_quiet(by_sidecars) else 0,
             estimated=0.0,
         )
 
@@ -189,3 +191,8 @@ async def read_headers(api: Api, namespace: str, name: str) -> dict[str, str]:
             raise SecretError(f"{where}: key {key} and its value must make one HTTP header")
         headers[key] = value
     return headers
+
+
+def _is_quiet(by_sidecars: Demand) -> bool:
+    present = by_sidecars.state is DataState.PRESENT
+    return present and by_sidecars.rps == 0 and by_sidecars.peak_rps == 0
