@@ -402,6 +402,7 @@ async def _figures(
     look = await place.quiet()
     samples = await place.samples()
     rows = {series.model: series for series in look.series}
+    assert sum(look.ttft_counts) == sum(series.ttft_count for series in look.series)
     gaps = TOKENS - 1
     found = []
     for model, by_observer in seen.items():
