@@ -35,6 +35,12 @@ def test_to_zero_after_the_cooldown_without_a_request() -> None:
     assert wanted == [1] * 21 + [0] + [1], "looked at each 30 s: not at 315 s, at 330 s"
 
 
+def test_what_it_meets_has_the_whole_cooldown_too() -> None:
+    keda = Keda(KedaRules(threshold_rps=1.0))
+    wanted = [keda.wanted(seen(15.0 * tick, 1, 0.0)) for tick in range(23)]
+    assert wanted == [1] * 22 + [0], "at 330 s"
+
+
 def test_never_to_zero_where_a_minimum_stands() -> None:
     keda = Keda(KedaRules(threshold_rps=1.0, min_replicas=1))
     assert {keda.wanted(seen(15.0 * tick, 1, 0.0)) for tick in range(40)} == {1}

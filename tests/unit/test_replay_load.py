@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tidegate_operator.replay.control import Static
 from tidegate_operator.replay.load import busy_slots, load_of, mean_service_s
-from tidegate_operator.replay.loop import replay
+from tidegate_operator.replay.loop import replay, usual_pods
 from tidegate_operator.replay.plant import PlantRules
 from tidegate_operator.replay.trace import Trace
 
@@ -70,6 +70,18 @@ def test_a_trace_that_begins_within_a_minute_is_played_from_that_minute_on() -> 
     load = load_of(trace([5.0] * 6, 10, start=1030.0), PLANT, 0)
     assert load.start == 1020.0
     assert load.requests[:2] == [0, 0] and sum(load.requests) == 30
+
+
+@pytest.mark.parametrize(
+    ("requests", "pods"),
+    [
+        pytest.param([0.0] * 11 + [42.0] * 30, 6, id="the first minute is a part of one"),
+        pytest.param([42.0] * 40, 6, id="8.4 a second for 4 s on 5.6 slots a pod"),
+        pytest.param([0.0] * 40, 1, id="nothing: one"),
+    ],
+)
+def test_the_pods_that_a_replay_finds(requests: list[float | None], pods: int) -> None:
+    assert usual_pods(load_of(trace(requests, 5), PLANT, 0), PLANT) == pods
 
 
 @settings(max_examples=40, deadline=None)

@@ -59,9 +59,11 @@ class Keda:
         if self.looked_at is not None and now - self.looked_at < rules.polling_interval_s:
             return seen.current
         self.looked_at = now
+        if self.active_at is None:  # what runs as it is met has been in use
+            self.active_at = now
         metric = self.hpa.rules
         if seen.rps(metric.window_s, metric.lag_s) > rules.activation_rps:
             self.active_at = now
             return seen.current or max(1, rules.min_replicas)
-        cooled = self.active_at is None or now - self.active_at > rules.cooldown_s
+        cooled = now - self.active_at > rules.cooldown_s
         return 0 if rules.min_replicas == 0 and cooled else seen.current
