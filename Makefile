@@ -51,4 +51,4 @@ lock:  ## Resolve the dependencies anew (needs uv)
 	@scripts/lock
 
 clean:
-	rm -rf $(VENV) .sdks .bench dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .sdks .bench .lstm dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
