@@ -17,7 +17,7 @@ from tidegate_wire.stats import EngineLoad
 
 INTERVAL_S = 15.0
 """The operator's tick: what is told more often nobody reads."""
-INTERVAL_REAL_S = 2.0
+INTERVAL_REAL_S = 1.0
 """Least real time between two: on a clock that is sped up, requests are not cheaper."""
 BACKOFF_MAX_S = 600.0
 TIMEOUT_REAL_S = 2.0

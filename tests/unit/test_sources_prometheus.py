@@ -295,6 +295,20 @@ async def test_a_refusal_is_a_failure_with_status_and_text(
     assert words in answer.message
 
 
+async def test_a_part_of_the_demand_is_not_taken_for_it() -> None:
+    seen = []
+
+    def handler(_: web.Request, asked: Mapping[str, Any]) -> web.Response:
+        seen.append(asked)
+        return web.json_response({"status": "success", "isPartial": True, "data": vector("2")})
+
+    answer = await ask(handler)
+    assert answer.kind is Kind.FAILED
+    assert "some of its stores are away" in answer.message
+    assert seen[0]["partial_response"] == "false", "Thanos is told to fail"
+    assert seen[0]["deny_partial_response"] == "1", "and so is a VictoriaMetrics cluster"
+
+
 async def test_a_token_is_sent_and_said_nowhere_even_if_the_server_echoes_it() -> None:
     seen = []
 

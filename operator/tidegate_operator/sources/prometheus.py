@@ -33,6 +33,9 @@ HISTORY_TIMEOUT_S = 60.0
 STEP_S = 60
 LAST_SEEN_WITHIN_S = 3600.0
 """How far back an answer that is missing now is looked for, to say since when."""
+WHOLE = {"partial_response": "false", "deny_partial_response": "1"}
+"""A part of the demand is no demand: tells Thanos and a VictoriaMetrics cluster to fail where a
+store is away, rather than to answer with what the others have."""
 _TRANSIENT = (429, 502, 503, 504)
 _MAX_NAMED = 3
 _MAX_TEXT = 200
@@ -197,7 +200,7 @@ class Prometheus:
         # By POST a query of any length passes; a redirect would carry the headers elsewhere.
         async with self._session.post(
             f"{server.url}/api/v1/{path}",
-            data={name: str(value) for name, value in params.items()},
+            data={name: str(value) for name, value in {**params, **WHOLE}.items()},
             headers=server.headers,
             timeout=aiohttp.ClientTimeout(total=timeout_s),
             allow_redirects=False,
@@ -327,6 +330,8 @@ def _data(server: Server, status: int, raw: bytes) -> Mapping[str, Any]:
         body = None
     if status == 200 and isinstance(body, dict) and body.get("status") == "success":
         data = body.get("data")
+        if body.get("isPartial"):
+            raise PrometheusError(f"{server.url} answered in part: some of its stores are away")
         if isinstance(data, dict):
             return data
     raise PrometheusError(f"{server.url} answered {status}: {_said(raw, server)}")
