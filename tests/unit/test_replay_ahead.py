@@ -1,6 +1,8 @@
 """Forecasts in a replay are those that the live loop would have had at that minute: made by the
 same engine, from the minutes before it alone."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from request_series import DAY, daily
@@ -16,8 +18,8 @@ COUNTS = daily(2 + 2.5 / 24)
 HOUR_S = 3600.0
 
 
-def trace(counts: list[int], start_minute: int = 0) -> Trace:
-    requests = tuple(float(count) for count in counts)
+def trace(counts: Sequence[int | None], start_minute: int = 0) -> Trace:
+    requests = tuple(None if count is None else float(count) for count in counts)
     return Trace(name="t", start=60.0 * start_minute, step_s=60, requests=requests)
 
 
@@ -63,6 +65,39 @@ def test_what_comes_later_changes_no_forecast_before_it(source: ForecastSource) 
         assert other(60.0 * minute) == source(60.0 * minute), minute
     assert made(other, turn + 3) != made(source, turn + 3)
     assert told == pytest.approx([(BEGIN + 60) / len(COUNTS), (BEGIN + 120) / len(COUNTS)])
+
+
+def test_an_outage_is_known_as_it_goes_on_and_no_sooner() -> None:
+    """Its first minutes look like a load that falls to nothing, to the live engine and here."""
+    counts: list[int | None] = [*COUNTS[: BEGIN + 20], *[0] * 13, *COUNTS[BEGIN + 33 :]]
+    source = rolled(trace(counts), HORIZON, begin_minute=BEGIN)
+    live = engine.Engine()
+    live.install("k", engine.learn(0, counts[:BEGIN], HORIZON, state=None))
+    for minute in range(BEGIN + 1, BEGIN + 50):
+        said = live.predict("k", 0, counts[:minute])
+        assert made(source, minute).quantiles == pytest.approx(said.quantiles), minute - BEGIN
+    goes_on = rolled(
+        trace([*counts[: BEGIN + 27], *COUNTS[BEGIN + 27 :]]), HORIZON, begin_minute=BEGIN
+    )
+    for minute in range(BEGIN + 1, BEGIN + 28):
+        one, other = made(goes_on, minute), made(source, minute)
+        assert one.quantiles == pytest.approx(other.quantiles), minute - BEGIN
+
+
+def test_a_minute_that_nobody_saw_has_a_forecast_too() -> None:
+    counts: list[int | None] = [*COUNTS]
+    counts[BEGIN + 10 : BEGIN + 14] = [None] * 4
+    source = rolled(trace(counts), HORIZON, begin_minute=BEGIN)
+    assert [made(source, BEGIN + n).made_at for n in (11, 13, 15)] == [
+        60.0 * (BEGIN + n) for n in (11, 13, 15)
+    ]
+
+
+def test_with_too_little_history_it_says_so_to_the_end() -> None:
+    source = rolled(trace(COUNTS[: BEGIN - 60]), HORIZON, begin_minute=600)
+    last = made(source, BEGIN - 61)
+    assert (last.reason, last.made_at) == (Reason.HISTORY_SHORT, 60.0 * (BEGIN - 61))
+    assert last.message == "46 hours of history, 48 hours are needed; reactive only", "hourly"
 
 
 @pytest.mark.parametrize(

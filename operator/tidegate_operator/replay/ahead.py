@@ -5,16 +5,18 @@ trusted by ``forecast.engine``, as in the live loop's worker. What the trace hol
 minute asked for is the history that the loop had by then.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidegate_operator.decide.words import Forecast, Reason
 from tidegate_operator.forecast import engine, select
+from tidegate_operator.forecast.beside import ALONE, Beside
 from tidegate_operator.forecast.calibrate import SAMPLE_EVERY, Track
 from tidegate_operator.forecast.history import first_enough, shortage
-from tidegate_operator.forecast.quantiles import QUANTILES, TooFewRowsError, limit
-from tidegate_operator.forecast.series import DAY, Series, clean
+from tidegate_operator.forecast.quantiles import QUANTILES, TooFewRowsError, fit, limit
+from tidegate_operator.forecast.series import DAY
 from tidegate_operator.forecast.wire import VERDICTS
+from tidegate_operator.replay.known import Known, known_of
 from tidegate_operator.replay.trace import MINUTE_S, Trace
 
 ForecastSource = Callable[[float], Forecast | None]
@@ -50,6 +52,7 @@ def rolled(
     refit_every_minutes: int = 60,
     history_minutes: int = HISTORY_MINUTES,
     min_history_minutes: int = MIN_HISTORY_MINUTES,
+    beside: Beside = ALONE,
     on_progress: Callable[[float], None] | None = None,
 ) -> ForecastSource:
     """Forecast each minute of ``trace`` from ``begin_minute`` on.
@@ -68,8 +71,8 @@ def rolled(
         minutes, begin_minute, min(first, last), horizon_minutes, min_history_minutes
     )
     if first < last:
-        series = clean(start, minutes.requests)
-        for forecast in _run(series, horizon_minutes, first, refit_every_minutes, history_minutes):
+        known = known_of(start, minutes.requests, beside)
+        for forecast in _run(known, horizon_minutes, first, refit_every_minutes, history_minutes):
             made[int(forecast.made_at // MINUTE_S)] = forecast
             if on_progress is not None and forecast.made_at % 3600 == 0:
                 on_progress((forecast.made_at / MINUTE_S - start) / len(minutes))
@@ -100,39 +103,34 @@ def _too_early(
 def _each_minute(made: Mapping[int, Forecast], begin: int, end: int) -> Iterator[Forecast | None]:
     """A minute without one has the one before, which grows stale."""
     newest = None
-    for minute in range(min(made, default=begin), end):
+    for minute in range(min([begin, *made]), end):
         newest = made.get(minute, newest)
         if minute >= begin:
             yield newest
 
 
 def _run(
-    series: Series, horizon: int, first: int, refit_every: int, history: int
+    known: Known, horizon: int, first: int, refit_every: int, history: int
 ) -> Iterator[Forecast]:
     """From unix minute ``first`` on: the first model with its seeded record, then a refit each
     ``refit_every`` minutes."""
-    offset = series.start_minute
-    begin = first - offset
-    low = max(0, begin - history)
-    track = engine.seeded(_part(series, low, begin), horizon)
+    track = engine.seeded(known.before(first, history), horizon)
     score = select.score(track.samples, first - 1)
-    for origin in range(begin, len(series), refit_every):
-        low = max(0, origin - history)
-        part = _part(series, low, origin + refit_every)
+    for origin in range(first, known.end, refit_every):
         try:
-            for t, issued in engine.roll(part, track, origin - low):
-                minute = part.start_minute + t
-                if minute % SAMPLE_EVERY == 0:
-                    score = select.score(track.samples, minute)
-                most = limit(part, t + 1)
-                said = {q: min(value, most) for q, value in zip(QUANTILES, issued, strict=True)}
-                yield _forecast(track, score, minute + 1, offset + origin, said)
+            model = fit(known.before(origin, history), horizon)
         except TooFewRowsError:
             continue
-
-
-def _part(series: Series, begin: int, end: int) -> Series:
-    return Series(series.start_minute + begin, series.values[begin:end], series.known[begin:end])
+        end = min(origin + refit_every, known.end)
+        for minute, series, raw in known.raws(model, origin, end, history + refit_every):
+            track.observe(series, model.c)
+            issued = track.issue(minute, raw, model.c)
+            if minute % SAMPLE_EVERY == 0:
+                score = select.score(track.samples, minute)
+            factor = series.beside.highest_factor(minute, horizon)
+            most = limit(series)
+            said = [factor * min(value, most) for value in issued]
+            yield _forecast(track, score, minute + 1, origin, said)
 
 
 def _forecast(
@@ -140,14 +138,14 @@ def _forecast(
     score: select.Score,
     made_minute: int,
     trained_minute: int,
-    requests: Mapping[float, float],
+    requests: Sequence[float],
 ) -> Forecast:
     verdict, message = select.judge(score, track.trusted)
     track.trusted = verdict is select.Verdict.GOOD
     return Forecast(
         made_at=60.0 * made_minute,
         horizon_s=60.0 * track.horizon,
-        quantiles={q: per_minute / 60 for q, per_minute in requests.items()},
+        quantiles={q: value / 60 for q, value in zip(QUANTILES, requests, strict=True)},
         reliable=track.trusted,
         reason=VERDICTS[verdict],
         message=message,
