@@ -108,6 +108,18 @@ BAD_SCALING = (
         "must be at least 1, was: 0.5",
     ),
     Bad(
+        "it forecasts by a series that nobody can be asked for",
+        scaling(forecast={"regressors": [{"name": "orders", "query": "orders"}]}),
+        "spec.metrics",
+        "needs a prometheus, whom scaling.forecast.regressors are asked of",
+    ),
+    Bad(
+        "it forecasts by a series without a query",
+        scaling(forecast={"regressors": [{"name": "orders"}]}),
+        "spec.scaling.forecast.regressors[0].query",
+        "Required value",
+    ),
+    Bad(
         "a window that nothing is learned from ends before it begins",
         scaling(
             forecast={

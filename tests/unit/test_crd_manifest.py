@@ -27,7 +27,17 @@ def test_every_field_says_what_it_is() -> None:
 
 
 def test_a_duration_a_share_and_a_rate_say_their_unit() -> None:
-    units = ("duration", "percent", "decimal", "quantity", "second", "zone", "URL", "header")
+    units = (
+        "duration",
+        "percent",
+        "decimal",
+        "quantity",
+        "second",
+        "zone",
+        "URL",
+        "header",
+        "ISO",
+    )
     spec = ROOT["properties"]["spec"]
     patterned = [(p, f) for p, f in fields(spec) if f.get("type") == "string" and "pattern" in f]
     named = ("name", "header")

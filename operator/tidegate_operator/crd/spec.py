@@ -6,7 +6,7 @@ filled them in may know an older schema.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate_operator.crd.fields import (
@@ -22,7 +22,7 @@ from tidegate_operator.crd.spec_scaling import (
     read_forecast,
     read_scaling,
 )
-from tidegate_operator.crd.spec_source import PrometheusSpec, read_source
+from tidegate_operator.crd.spec_source import PrometheusSpec, read_regressors, read_source
 from tidegate_operator.decide.rungs import (
     Budget,
     BudgetAction,
@@ -73,6 +73,8 @@ class PolicySpec:
     max_request_bytes: int
     prometheus: PrometheusSpec | None = None
     """``None``: demand comes from the sidecars."""
+    regressors: Mapping[str, PrometheusSpec] = field(default_factory=dict)
+    """Series beside the demand, by name."""
 
 
 def read_spec(manifest: Mapping[str, Any]) -> PolicySpec:
@@ -105,6 +107,9 @@ def read_spec(manifest: Mapping[str, Any]) -> PolicySpec:
         timeouts=_read_timeouts(gateway.below("timeouts")),
         max_request_bytes=gateway.size_bytes("maxRequestBytes", "10Mi"),
         prometheus=read_source(spec.below("metrics")),
+        regressors={}
+        if scaling is None
+        else read_regressors(spec.below("metrics"), scaling.below("forecast")),
     )
 
 

@@ -3,9 +3,10 @@
 Law: as of the whole spec: read whole, or refused with field, rule and value.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from tidegate_operator.crd.fields import Fields
+from tidegate_operator.crd.fields import Fields, not_empty
 from tidegate_wire import base_url
 
 
@@ -28,6 +29,23 @@ def read_source(metrics: Fields) -> PrometheusSpec | None:
         return None
     if "prometheus" not in metrics:
         raise metrics.fault("prometheus", "is required with source Prometheus")
+    return _read_server(metrics)
+
+
+def read_regressors(metrics: Fields, forecast: Fields) -> Mapping[str, PrometheusSpec]:
+    """Server and query of each series beside the demand, by its name."""
+    found: dict[str, PrometheusSpec] = {}
+    for item in forecast.each("regressors"):
+        if "prometheus" not in metrics:
+            raise metrics.fault("prometheus", "is required by scaling.forecast.regressors")
+        name = not_empty(item, "name")
+        if name in found:
+            raise item.fault("name", f"must differ from the other regressors', was: {name}")
+        found[name] = replace(_read_server(metrics), query=not_empty(item, "query").strip())
+    return found
+
+
+def _read_server(metrics: Fields) -> PrometheusSpec:
     server = metrics.below("prometheus")
     url = server.text("url")
     if problem := base_url.problem(url):

@@ -7,6 +7,7 @@ says so; the loop goes on reactive.
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from tidegate_operator import logs
@@ -16,7 +17,7 @@ from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S
 from tidegate_operator.crd.status import percentile
 from tidegate_operator.decide.schedules import occurrences
 from tidegate_operator.decide.words import LEAD_MARGIN_S, Forecast, Reason
-from tidegate_operator.forecast.known import Event, Known
+from tidegate_operator.forecast.known import Event, Known, Regressor
 from tidegate_operator.sources.forecaster import ForecastRules
 
 MIN_COLD_STARTS = 3
@@ -94,6 +95,7 @@ class Ahead:
         start_minute: int,
         counts: Sequence[int | None],
         cold_starts: Sequence[float],
+        regressors: tuple[Regressor, ...] = (),
         now: float,
     ) -> None:
         """Ask for a new forecast unless this minute's was asked for, or one is still awaited."""
@@ -118,6 +120,7 @@ class Ahead:
         first = start_minute + len(counts) - len(kept)
         learned = without_windows(first, kept, spec.forecast.exclude)
         known = known_of(spec, 60.0 * first, now + rules.horizon_s)
+        known = replace(known, regressors=regressors)
         self._asking = asyncio.create_task(self._ask(first, learned, now, rules, known))
 
     async def settled(self) -> None:

@@ -31,6 +31,7 @@ from tidegate_operator.decide.words import (
     Inputs,
 )
 from tidegate_operator.handlers.ahead import Ahead, Forecasts, horizon_s
+from tidegate_operator.handlers.beside import Beside
 from tidegate_operator.handlers.hands import (
     Wrote,
     look_at_hands,
@@ -107,6 +108,7 @@ class PolicyLoop:
             around.api, self.namespace, namespaces(around.settings.pod_deletion_cost_in)
         )
         self._observed = Observed(around.api, around.prometheus, self.namespace, self.name)
+        self._beside = Beside(around.api, around.prometheus, self.namespace, self.name)
         self._mind: Mind | None = None
         self._selector = ""
         self._saw_whole = False
@@ -154,11 +156,13 @@ class PolicyLoop:
         if self._mind is not None:
             await self._mind.ahead.close()
         await self._observed.close()
+        await self._beside.close()
         self._around.metrics.forget(self._where)
 
     async def settled(self) -> None:
         """Wait for a forecast and a history that are being asked for."""
         await self._observed.settled()
+        await self._beside.settled()
         if self._mind is not None:
             await self._mind.ahead.settled()
 
@@ -226,6 +230,7 @@ class PolicyLoop:
             everywhere=spec.prometheus is not None,
         )
         await self._observed.look(spec, now)
+        await self._beside.look(spec, now)
         inputs = self._inputs(spec, mind, look, now)
         if look.scale is None or inputs is None:
             await self._offer(spec, None, now)
@@ -290,6 +295,7 @@ class PolicyLoop:
             start_minute=start_minute,
             counts=counts,
             cold_starts=mind.cold_starts.samples,
+            regressors=self._beside.regressors(),
             now=now,
         )
         return Inputs(
