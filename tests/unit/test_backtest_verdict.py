@@ -169,6 +169,14 @@ def test_what_decides_the_matter_is_named(
     assert verdict.because == (reason,)
 
 
+def test_a_policy_without_a_forecast_is_not_judged_by_one() -> None:
+    assumed = assumptions()
+    off = replace(assumed, forecast=replace(assumed.forecast, enabled=False))
+    verdict = judge(findings(CLEAR, trust=None, assumed=off))
+    assert (verdict.pays, verdict.because) == (None, ())
+    assert verdict.sentence.startswith("The policy does not forecast (forecast.enabled: false)")
+
+
 def test_a_clear_case_needs_no_excuse() -> None:
     assert judge(findings(CLEAR)).because == ()
 

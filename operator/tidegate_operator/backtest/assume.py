@@ -113,31 +113,34 @@ def assume(asked: Asked, policy: PolicySpec | None, measured: Measured) -> Assum
     horizon_s = forecast.horizon_s or min(HORIZON_MAX_S, cold_start_s + LEAD_MARGIN_S)
     refit_s = max(REFIT_S, forecast.retrain_every_s)
     hpa = measured.hpa or HpaTarget(utilization=DEFAULT_HPA_UTILIZATION)
+    plant = PlantRules(
+        slots_per_pod=pod.slots,
+        service_s=pod.service_s,
+        by_tokens=asked.service_s is None,
+        cold_start_s=cold_start_s,
+        slo_wait_s=scaling.wait_target_s,
+        slo_percentile=scaling.wait_percentile,
+    )
+    ahead = "policy" if forecast.horizon_s else "Auto"
     said = "default" if policy is None else "policy"
+    told = (
+        *pod.told,
+        cold,
+        Told("forecast ahead", _span(horizon_s), ahead),
+        Told("fitted anew every", _span(refit_s), f"live {_span(forecast.retrain_every_s)}"),
+        *_told_of_history(forecast),
+        Told("replicas", _range(scaling), said),
+        Told("a request may wait", f"{scaling.wait_target_s:g} s", said),
+        Told("your HPA's target", str(hpa), hpa.source),
+    )
     return Assumptions(
-        plant=PlantRules(
-            slots_per_pod=pod.slots,
-            service_s=pod.service_s,
-            by_tokens=asked.service_s is None,
-            cold_start_s=cold_start_s,
-            slo_wait_s=scaling.wait_target_s,
-            slo_percentile=scaling.wait_percentile,
-        ),
+        plant=plant,
         rules=rules,
         forecast=forecast,
         horizon_s=horizon_s,
         refit_s=refit_s,
         hpa=hpa,
-        told=(
-            *pod.told,
-            cold,
-            Told("forecast ahead", _span(horizon_s), "policy" if forecast.horizon_s else "Auto"),
-            Told("fitted anew every", _span(refit_s), f"live {_span(forecast.retrain_every_s)}"),
-            *_told_of_history(forecast),
-            Told("replicas", _range(scaling), said),
-            Told("a request may wait", f"{scaling.wait_target_s:g} s", said),
-            Told("your HPA's target", str(hpa), hpa.source),
-        ),
+        told=told,
     )
 
 

@@ -13,7 +13,7 @@ from tidegate_operator.backtest import field
 from tidegate_operator.backtest.assume import Assumptions
 from tidegate_operator.backtest.field import Job, Kind, Outcome
 from tidegate_operator.backtest.history import History, without
-from tidegate_operator.backtest.load import Trust, describe, trust
+from tidegate_operator.backtest.load import describe, trust
 from tidegate_operator.backtest.verdict import Findings, Verdict, judge
 from tidegate_operator.replay.ahead import ForecastSource, no_forecast, rolled
 from tidegate_operator.replay.trace import MINUTE_S
@@ -52,37 +52,40 @@ def backtest(
         allowed: violations, as a share of the requests, that the best HPA is chosen for.
         on_progress: told the share of the forecasts that is done.
     """
-    judged, learned = history.judged, history.learning
-    first = [field.hpa(assumed), field.reactive(assumed)]
-    jobs = [Job(entry=entry, trace=judged, before=learned) for entry in first]
-    single = [*first, *field.rivals(judged, assumed)]
-    hpas, oracles = field.hpa_sweep(assumed), field.oracle_sweep(judged, assumed)
-    others = (*single[len(first) :], *hpas, *oracles)
-    jobs += [Job(entry=entry, trace=judged) for entry in others]
-    playing = play(jobs)
+    rounds = _rounds(history, assumed)
+    playing = iter(play([job for jobs in rounds for job in jobs]))
     forecasts = _forecasts(history, assumed, on_progress)
     entry = field.ours(assumed, forecasts)
-    (ours,) = play([Job(entry=entry, trace=judged, before=learned)])
-    each = iter(playing)
-    alone = [*islice(each, len(single))]
-    swept = [*islice(each, len(hpas))]
-    chosen = (ours, *alone, field.best(swept, allowed), field.best([*each], allowed))
-    outcomes = {outcome.kind: outcome for outcome in chosen}
+    (ours,) = play([Job(entry=entry, trace=history.judged, before=history.learning)])
+    single, hpas, oracles = ([*islice(playing, len(jobs))] for jobs in rounds)
+    chosen = (ours, *single, field.best(hpas, allowed), field.best(oracles, allowed))
     found = Findings(
         assumed=assumed,
         days=history.days,
-        load=describe(history.whole, judged, most_rps=_most_rps(assumed)),
-        trust=_trust(history, forecasts),
-        outcomes=outcomes,
-        sweep=swept,
+        load=describe(history.whole, history.judged, most_rps=_most_rps(assumed)),
+        trust=None if forecasts is no_forecast else trust(forecasts, history.judged),
+        outcomes={outcome.kind: outcome for outcome in chosen},
+        sweep=hpas,
         allowed=allowed,
     )
+    verdict = judge(found)
     return Backtest(
-        history=history,
-        assumed=assumed,
-        found=found,
-        verdict=judge(found),
-        forecasts=forecasts,
+        history=history, assumed=assumed, found=found, verdict=verdict, forecasts=forecasts
+    )
+
+
+def _rounds(history: History, assumed: Assumptions) -> tuple[list[Job], list[Job], list[Job]]:
+    """All replays that need no forecast: of single controllers, of HPAs and of oracles to choose
+    among."""
+    judged, learned = history.judged, history.learning
+    learners = (field.hpa(assumed), field.reactive(assumed))
+    return (
+        [
+            *(Job(entry=entry, trace=judged, before=learned) for entry in learners),
+            *(Job(entry=entry, trace=judged) for entry in field.rivals(judged, assumed)),
+        ],
+        [Job(entry=entry, trace=judged) for entry in field.hpa_sweep(assumed)],
+        [Job(entry=entry, trace=judged) for entry in field.oracle_sweep(judged, assumed)],
     )
 
 
@@ -105,7 +108,3 @@ def _forecasts(
         min_history_minutes=max(1, round(assumed.forecast.min_history_s / MINUTE_S)),
         on_progress=on_progress,
     )
-
-
-def _trust(history: History, forecasts: ForecastSource) -> Trust | None:
-    return trust(forecasts, history.judged) if history.forecasts else None

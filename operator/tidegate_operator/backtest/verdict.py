@@ -36,7 +36,7 @@ class Findings:
     """Judged."""
     load: Load
     trust: Trust | None
-    """``None``: the history is too short for any forecast."""
+    """``None``: there is no forecast, since the history is too short or the policy wants none."""
     outcomes: Mapping[Kind, Outcome]
     sweep: Sequence[Outcome]
     """HPAs, by target."""
@@ -68,6 +68,12 @@ class Verdict:
 
 def judge(found: Findings) -> Verdict:
     """Whether forecasting would have paid, and why not."""
+    if not found.assumed.forecast.enabled:
+        sentence = (
+            "The policy does not forecast (forecast.enabled: false): what is shown is scaling on"
+            " observed demand."
+        )
+        return Verdict(pays=None, sentence=sentence, because=tuple(_reasons(found)))
     if found.trust is None:
         need = found.assumed.forecast.min_history_s / 3600
         return Verdict(

@@ -53,38 +53,37 @@ def answer(request: Request, out: Console, err: Console) -> bool:
     max_violations = given.share("--max-violations", request.max_violations)
     min_saving = given.share("--min-saving", request.min_saving)
     _check_writable(request.html)
-    policy = None if request.file is None else given.read_policy(request.file)
+    source, assumed = _given(request)
+    allowed = ALLOWED if max_violations is None else max_violations
+    try:
+        history = split(source.trace, assumed.forecast.min_history_s)
+    except TraceError as error:
+        raise InputError(str(error)) from error
+    played = run(history, assumed, allowed=allowed, seed=request.seed, console=err)
+    faults = unmet(
+        played.found.ours,
+        played.found.outcomes[Kind.HPA],
+        max_violations=max_violations,
+        min_saving=min_saving,
+    )
+    _tell(played, request, faults, out, err)
+    return not faults
+
+
+def _given(request: Request) -> tuple[Source, Assumptions]:
+    """The history, and all else that options, policy and cluster say."""
     asked = Asked(
         slots=request.slots,
         service_s=given.seconds("--service-time", request.service_time),
         cold_start_s=given.seconds("--cold-start", request.cold_start),
     )
     target = given.hpa_target(request.hpa_target)
+    policy = None if request.file is None else given.read_policy(request.file)
     spec = None if policy is None else given.spec_of(policy, f"-f {request.file}")
     source = _source(request, policy, spec)
     if spec is None and source.policy is not None:
         spec = given.spec_of(source.policy, f"--policy {request.policy}")
-    assumed = _assumed(asked, spec, source, target)
-    try:
-        history = split(source.trace, assumed.forecast.min_history_s)
-    except TraceError as error:
-        raise InputError(str(error)) from error
-    played = run(
-        history,
-        assumed,
-        allowed=ALLOWED if max_violations is None else max_violations,
-        seed=request.seed,
-        console=err,
-    )
-    outcomes = played.found.outcomes
-    faults = unmet(
-        outcomes[Kind.TIDEGATE],
-        outcomes[Kind.HPA],
-        max_violations=max_violations,
-        min_saving=min_saving,
-    )
-    _tell(played, request, faults, out, err)
-    return not faults
+    return source, _assumed(asked, spec, source, target)
 
 
 def _source(request: Request, policy: Object | None, spec: PolicySpec | None) -> Source:
