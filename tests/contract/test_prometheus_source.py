@@ -57,7 +57,7 @@ def written(now: int) -> list[Series]:
     known = [at for at in minutes if not 0 < at - (now - 2 * 86400) < 3 * 3600]
     lately = range(now - FRESH_S, now + 1, 15)
     long_ago = range(now - 3 * FRESH_S, now - FRESH_S + 1, 15)
-    just_now = range(now - FRESH_S, now - 119, 15)
+    just_now = range(now - FRESH_S, now - 239, 15)
     labels = f'namespace="shop",pod="{POD}"'
     odd = ODD.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
     plain = f'outcome="ok",model="big",{labels}'
@@ -192,7 +192,7 @@ async def test_how_old_a_sample_may_be_is_the_policys_to_say(tmp_path: Path) -> 
         server = Server(url=url)
         late = await prometheus.instant(server, "late_rps", now=now, max_age_s=60)
         assert (late.kind, late.value) == (Kind.STALE, 8.0)
-        late = await prometheus.instant(server, "late_rps", now=now, max_age_s=180)
+        late = await prometheus.instant(server, "late_rps", now=now, max_age_s=250)
         assert (late.kind, late.value) == (Kind.VALUE, 8.0)
 
 

@@ -31,6 +31,9 @@ TIMEOUT_S = 5.0
 HISTORY_TIMEOUT_S = 60.0
 """For one try of a range query; Prometheus itself gives up after two minutes."""
 STEP_S = 60
+MIN_LOOKBACK_S = 150.0
+"""A sample is at least so long as good as new: Prometheus scrapes every minute unless it is told
+otherwise, and one scrape that is missed is no outage."""
 LAST_SEEN_WITHIN_S = 3600.0
 """How far back an answer that is missing now is looked for, to say since when."""
 WHOLE = {"partial_response": "false", "deny_partial_response": "1"}
@@ -117,7 +120,8 @@ class Prometheus:
             self._session = None
 
     async def instant(self, server: Server, query: str, *, now: float, max_age_s: float) -> Answer:
-        """The query's one value at ``now``; samples older than ``max_age_s`` don't count.
+        """The query's one value at ``now``; samples older than ``max_age_s`` (and
+        ``MIN_LOOKBACK_S``) don't count.
 
         How far back a server looks for a series' last sample is asked of it: ``lookback_delta`` of
         Prometheus, ``max_lookback`` of VictoriaMetrics. Where a server doesn't know that, such as
@@ -359,7 +363,7 @@ def _describe(error: Exception) -> str:
 
 
 def _lookback(max_age_s: float) -> dict[str, str]:
-    text = f"{max(1, round(max_age_s))}s"
+    text = f"{round(max(max_age_s, MIN_LOOKBACK_S))}s"
     return {"lookback_delta": text, "max_lookback": text}
 
 
