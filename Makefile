@@ -7,10 +7,10 @@ ARGS   ?=
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-compiled fuzz sdks check e2e images bench lock clean
+.PHONY: help setup setup-dev demo test test-compiled fuzz sdks check e2e images bench bench-forecast lock clean
 
 help:  ## What can be made
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup  ## The main job on a real trace, on this machine: tidegate demo
 	@$(BIN)/tidegate demo $(ARGS)
@@ -40,6 +40,9 @@ images:  ## Container images, by docker, podman or buildah (PREFIX=registry/team
 
 bench: setup-dev  ## The sidecar's CPU, memory and delay beside nginx's and Envoy's (ARGS=--litellm, too; --short; --features)
 	@scripts/bench $(ARGS)
+
+bench-forecast: setup-dev  ## Pod-hours and late requests beside HPA, KEDA, KPA and an oracle on request traces (ARGS="--json F")
+	@$(BIN)/python -m benchmarks.goals $(ARGS)
 
 setup:
 	@scripts/setup $(VENV) demo $(PYTHON)

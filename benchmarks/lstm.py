@@ -33,9 +33,9 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from jax.example_libraries import optimizers  # noqa: E402
 
-from benchmarks.closed_loop import (  # noqa: E402
+from benchmarks.goals.field import (  # noqa: E402
     ALLOWED,
-    HPA_TARGETS,
+    HPA_SHARES,
     PEAK_PODS,
     PEAK_UTILIZATION,
     SHIPPED,
@@ -209,7 +209,7 @@ def compare(path: Path, cold_start_s: float, days: float) -> list[tuple[str, Res
     ahead = lstm_forecasts(whole, int(begin // MINUTE_S))
     part = whole.between(begin, whole.end)
     rows: list[tuple[str, Controller]] = []
-    for share in HPA_TARGETS:
+    for share in HPA_SHARES:
         target_rps = share * plant.pod_rps
         rows.append(("lstm", PointAhead(ahead, target_rps, Hold(HOLD_S))))
         rows.append(("hpa", Hpa(HpaRules(target_rps=target_rps))))

@@ -15,13 +15,14 @@ from pathlib import Path
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-from benchmarks.closed_loop import (  # noqa: E402
-    HORIZON_MARGIN_MINUTES,
+from benchmarks.goals.field import (  # noqa: E402
+    LATE,
     PEAK_PODS,
     PEAK_UTILIZATION,
     SHIPPED,
     rules_for,
 )
+from tidegate_operator.decide.words import LEAD_MARGIN_S  # noqa: E402
 from tidegate_operator.forecast.series import DAY  # noqa: E402
 from tidegate_operator.replay.ahead import rolled  # noqa: E402
 from tidegate_operator.replay.loop import replay  # noqa: E402
@@ -48,13 +49,15 @@ def main() -> int:
     options = parser.parse_args()
     plant = PlantRules()
     trace = prepared(options.trace, options.days, plant)
-    horizon = math.ceil(plant.cold_start_p90_s / 60) + HORIZON_MARGIN_MINUTES
+    lead_s = plant.cold_start_p90_s + LEAD_MARGIN_S
+    horizon = math.ceil(lead_s / 60)
+    rules = rules_for(plant, *LATE["balanced"])
     begin = int(trace.start // 60)
     rolled(trace.between(trace.start, trace.start + 2.1 * DAY_S), horizon, begin_minute=begin)
     started = time.process_time()  # what is imported on first use is imported by now
     ahead = rolled(trace, horizon, begin_minute=begin, refit_every_minutes=options.refit_minutes)
     forecast_s = time.process_time() - started
-    result = replay(trace, plant, Tidegate(rules_for(plant, 0.95), ahead))
+    result = replay(trace, plant, Tidegate(rules, ahead, lead_s=lead_s))
     loop_s = time.process_time() - started - forecast_s
     fits = max(0, len(trace) - 2 * DAY) // options.refit_minutes
     print(f"{trace.name}: {len(trace) / DAY:.1f} days, {result.requests:,.0f} requests")

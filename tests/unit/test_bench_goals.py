@@ -1,0 +1,177 @@
+"""Goals are scored from what was played: best in hindsight, ratios, and honest about what can't be
+told."""
+
+import math
+from pathlib import Path
+
+import pytest
+from benchmarks.goals import picture, score
+from benchmarks.goals.field import Played, Row
+
+
+def row(controller: str, setting: str, pod_hours: float, late: float, wait: float = 0.0) -> Row:
+    return Row(
+        trace="t",
+        controller=controller,
+        setting=setting,
+        pod_hours=pod_hours,
+        violations=late,
+        wait_p99_s=wait,
+        days=((pod_hours / 2, 500.0, 500.0 * late), (pod_hours / 2, 500.0, 500.0 * late)),
+    )
+
+
+def played(
+    *rows: Row,
+    trace: str = "t",
+    trusted: float | None = 0.9,
+    coverage: dict[float, float] | None = None,
+    cold_start_s: float = 180.0,
+) -> Played:
+    return Played(
+        trace=trace,
+        cold_start_s=cold_start_s,
+        days=2.0,
+        trusted=trusted,
+        coverage=coverage or {},
+        rows=rows,
+    )
+
+
+USUAL = (
+    row("tidegate", "balanced", 80, 0.004, 1.0),
+    row("tidegate", "lean", 70, 0.009, 2.0),
+    row("hpa", "60%", 100, 0.003, 2.0),
+    row("hpa", "70%", 85, 0.008, 4.0),
+    row("hpa", "80%", 75, 0.03, 6.0),
+    row("oracle", "0.5%", 76, 0.0),
+    row("oracle", "2.0%", 60, 0.019),
+)
+
+
+def test_the_best_keeps_to_the_share_and_costs_least() -> None:
+    found = score.best(USUAL, "hpa", 0.01)
+    assert found is not None
+    assert found.setting == "70%"
+    assert score.best(USUAL, "hpa", 0.001) is None
+
+
+def test_goal_1_is_the_mean_ratio_over_the_best_hpa_and_names_whom_it_leaves_out() -> None:
+    never = played(row("tidegate", "balanced", 50, 0.004), row("hpa", "60%", 9, 0.2), trace="n")
+    goal = score.g1([played(*USUAL), never])
+    assert goal.value == pytest.approx(0.8)
+    assert goal.met
+    assert "no HPA keeps 0.5 % on n" in goal.note
+
+
+def test_goal_1_is_resampled_by_days() -> None:
+    low, high = score._resampled([played(*USUAL)], 0.005)
+    assert low == high == pytest.approx(0.8)
+    assert all(math.isnan(end) for end in score._resampled([], 0.005))
+
+
+@pytest.mark.parametrize(
+    ("late", "oracle", "met"),
+    [
+        pytest.param(0.004, 76, True, id="late seldom and near the oracle"),
+        pytest.param(0.006, 76, False, id="late too often on the mean"),
+        pytest.param(0.004, 70, False, id="too dear"),
+    ],
+)
+def test_goal_2_is_the_default_alone(late: float, oracle: float, met: bool) -> None:
+    one = played(row("tidegate", "balanced", 80, late), row("oracle", "0.5%", oracle, 0.0))
+    assert score.g2([one]).met is met
+
+
+def test_goal_2_asks_for_the_worst_trace_too() -> None:
+    fine = [
+        played(row("tidegate", "balanced", 80, 0.0), row("oracle", "0.5%", 79, 0.0), trace=f"t{k}")
+        for k in range(9)
+    ]
+    bad = played(row("tidegate", "balanced", 80, 0.02), row("oracle", "0.5%", 79, 0.0), trace="b")
+    goal = score.g2([*fine, bad])
+    assert goal.value["mean_violations"] == pytest.approx(0.002)
+    assert not goal.met
+
+
+def test_goal_3_is_what_the_daily_pattern_saves_at_either_cold_start() -> None:
+    quick = played(*USUAL, trace=score.DAILY)
+    slow = played(
+        row("tidegate", "balanced", 40, 0.004),
+        row("hpa", "40%", 100, 0.004),
+        trace=score.DAILY,
+        cold_start_s=900.0,
+    )
+    goal = score.g3(quick, slow)
+    assert goal.value == {"3min": 0.2, "15min": 0.6}
+    assert not goal.met
+    assert score.g3(None, slow).value["3min"] is None
+
+
+def test_goal_4_allows_a_bursty_trace_more() -> None:
+    goal = score.g4([played(*USUAL)])
+    assert goal.value == pytest.approx(70 / 60, abs=1e-4)
+    assert goal.met
+    assert not score.g4([]).met
+
+
+def test_goal_5_is_the_worst_trace_at_either_share() -> None:
+    dearer = played(row("tidegate", "balanced", 90, 0.0), row("hpa", "60%", 80, 0.0), trace="d")
+    goal = score.g5([played(*USUAL), dearer])
+    assert goal.value == pytest.approx(1.125)
+    assert not goal.met
+
+
+def test_goal_5_is_missed_where_only_the_hpa_keeps_the_share() -> None:
+    lost = played(row("tidegate", "balanced", 50, 0.02), row("hpa", "60%", 80, 0.0), trace="d")
+    goal = score.g5([played(*USUAL), lost])
+    assert not goal.met
+    assert "keeps no such share on d at 1.0%" in goal.note
+
+
+@pytest.mark.parametrize(
+    ("held", "met"),
+    [
+        pytest.param(0.955, True, id="half a point above"),
+        pytest.param(0.938, False, id="more than a point below"),
+        pytest.param(0.962, False, id="more than a point above: that costs"),
+    ],
+)
+def test_goal_6_is_coverage_on_both_sides(held: float, met: bool) -> None:
+    assert score.g6([played(*USUAL, coverage={0.95: held})]).met is met
+
+
+def test_goal_7_has_two_bars() -> None:
+    assert score.g7(0.3, 4.0).met
+    assert not score.g7(0.3, 6.0).met
+    assert not score.g7(0.6, 4.0).met
+
+
+def test_goal_8_compares_with_the_hpa_that_would_cost_as_much() -> None:
+    """80 pod-hours lie half-way between the targets 70 % and 80 %: 5 s and 1.9 %."""
+    goal = score.g8([played(*USUAL)])
+    assert goal.value["p99_lower"] == pytest.approx(0.8)
+    assert goal.value["violations_lower"] == pytest.approx(1 - 0.004 / 0.019, abs=1e-4)
+    assert goal.met
+
+
+def test_goal_8_nothing_is_not_lower_than_nothing_but_as_good() -> None:
+    calm = played(row("tidegate", "balanced", 80, 0.0), row("hpa", "60%", 80, 0.0))
+    assert score.g8([calm]).value == {"p99_lower": 1.0, "violations_lower": 1.0}
+
+
+def test_nothing_played_meets_no_goal() -> None:
+    empty = (score.g1([]), score.g2([]), score.g4([]), score.g5([]), score.g6([]), score.g8([]))
+    assert not any(goal.met for goal in empty)
+
+
+def test_the_picture_has_a_panel_for_each_trace_and_every_mark_has_its_words(
+    tmp_path: Path,
+) -> None:
+    picture.draw(
+        [played(*USUAL, trace="one"), played(*USUAL, trace="two", trusted=None)], tmp_path
+    )
+    drawn = (tmp_path / "goals.svg").read_text()
+    assert "one, 3 min to start" in drawn
+    assert "two" not in drawn
+    assert "tidegate balanced: 80 pod-hours, 0.40% late" in drawn
