@@ -60,6 +60,7 @@ def rolled(
     Args:
         begin_minute: unix minute; three days before it, where the trace has them, go to the record
             of errors that a forecaster which runs for longer has.
+        beside: holidays and expected events, as the policy has them.
         on_progress: told the share of ``trace`` that is done, once an hour of it.
     """
     minutes = trace.minutes()
