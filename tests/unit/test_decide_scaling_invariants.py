@@ -9,7 +9,9 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from policy_story import Story, forecast, present
+from tidegate_operator.decide.margins import MARGINS, under
 from tidegate_operator.decide.scaling import decide_scaling
+from tidegate_operator.decide.trial import Margin
 from tidegate_operator.decide.words import (
     DataState,
     Demand,
@@ -210,16 +212,17 @@ def test_the_last_clamp_is_what_was_decided(
     st.integers(0, 2**16),
     st.floats(3.0, 30.0),
     st.sampled_from([None, 0.05]),
-    st.sampled_from([None, 0.005]),
+    st.sampled_from(MARGINS),
 )
-@example(seed=6, mean=9.8, forecast_noise=0.05, allowed_late=0.005)
+@example(seed=6, mean=9.8, forecast_noise=0.05, margin=MARGINS[4])
 def test_noise_about_a_steady_mean_does_not_flap(
-    seed: int, mean: float, forecast_noise: float | None, allowed_late: float | None
+    seed: int, mean: float, forecast_noise: float | None, margin: Margin
 ) -> None:
-    """Poisson arrivals averaged over a minute, six hours of ticks: at most two events an hour, and
-    five beside a forecast whose every minute differs from the last by chance."""
+    """Poisson arrivals averaged over a minute, six hours of ticks: at most two events an hour,
+    whatever room is kept. Beside a forecast that differs by chance from minute to minute, as bad
+    as that at the edge of a pod, the stabilisation window bounds them: twelve an hour."""
     noise = random.Random(seed)
-    rules = replace(RULES, max_replicas=60, allowed_late=allowed_late)
+    rules = under(replace(RULES, max_replicas=100), margin)
     tale = Story(Rules(mode=Mode.ENFORCE, scaling=rules), current=max(1, round(mean / 2)))
     spread = math.sqrt(mean / 60.0)
     events, made = 0, None
@@ -232,4 +235,4 @@ def test_noise_about_a_steady_mean_does_not_flap(
         before = tale.current
         tale.tick(sum(recent) / 4, ahead=made)
         events += tale.current != before
-    assert events <= (12 if forecast_noise is None else 30)
+    assert events <= (12 if forecast_noise is None else 72)
