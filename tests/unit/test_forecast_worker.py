@@ -224,6 +224,14 @@ async def test_holidays_that_nobody_knows_are_said(
     assert forecast.message.startswith(message)
 
 
+async def test_a_series_that_is_no_help_is_named(forecaster: Forecaster) -> None:
+    flat = Known(regressors=(Regressor("flat", 0, (5.0,) * len(COUNTS)),))
+    async with asyncio.timeout(READY_S):
+        while not (made := (await ask(forecaster, known=flat))[0]).reliable:
+            await asyncio.sleep(0.05)
+    assert made.message.endswith("; left out since no help: flat")
+
+
 def talk(*requests: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Ask a worker by hand; it ends when its input does."""
     lines = "".join(json.dumps(request) + "\n" for request in requests)

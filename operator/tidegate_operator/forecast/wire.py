@@ -6,8 +6,8 @@ that its answer repeats; answers may come in another order, since a training tak
 forecast milliseconds. Besides ``id``, ``op`` and ``key``:
 
 - ``train`` takes ``start_minute``, ``counts`` (null: missing), ``known`` (``Known.to_json``, or
-  nothing), ``horizon`` and ``state``; its answer has ``state``, ``fit_s`` and ``gains``, which
-  are ``Model.gains``.
+  nothing), ``horizon`` and ``state``; its answer has ``state``, ``fit_s`` and ``dropped``, the
+  names of regressors that made it no better.
 - ``predict`` takes ``start_minute``, ``known`` and the last ``PREDICT_MINUTES`` of ``counts``;
   its answer is ``engine.Prediction``, and ``state`` when that changed.
 - ``forget`` takes nothing more and gives nothing back.

@@ -100,12 +100,13 @@ class Worker:
                 known=Known.from_json(request.get("known")),
             )
             fit_s = time.monotonic() - began
+        model = learned.model
         with self._using:
             self._engine.install(key, learned)
             return {
                 "state": self._engine.state(key),
                 "fit_s": round(fit_s, 3),
-                "gains": dict(learned.model.gains),
+                "dropped": [n for n in model.gains if n not in model.regressors],
             }
 
     def _predict(self, request: Mapping[str, Any]) -> dict[str, Any]:

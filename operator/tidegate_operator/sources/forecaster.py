@@ -50,6 +50,8 @@ class _Workload:
     retry_at: float = 0.0
     """On the event loop's clock."""
     problem: tuple[Reason, str] | None = None
+    dropped: tuple[str, ...] = ()
+    """Regressors that made the model no better."""
     state: Mapping[str, Any] = field(default_factory=dict)
     last: Forecast | None = None
     last_end: int | None = None
@@ -187,6 +189,7 @@ class Forecaster:
             workload.trained_at = now
             workload.failures, workload.problem = 0, None
             workload.state = answer["state"]
+            workload.dropped = tuple(answer["dropped"])
             workload.last_end = None
 
     async def _predict(
@@ -248,11 +251,17 @@ def _from_answer(answer: Mapping[str, Any], workload: _Workload, now: float) -> 
         quantiles={float(q): value for q, value in answer["quantiles"].items()},
         reliable=reason is Reason.FORECAST_GOOD,
         reason=reason,
-        message=answer["message"],
+        message=_with_dropped(answer["message"], workload.dropped),
         skill=answer["skill"],
         coverage=answer["coverage"],
         trained_at=workload.trained_at,
     )
+
+
+def _with_dropped(message: str, dropped: Sequence[str]) -> str:
+    if not dropped:
+        return message
+    return f"{message}; left out since no help: {', '.join(dropped)}"
 
 
 def _unusable(
