@@ -165,8 +165,17 @@ def test_the_verdict(
 def test_what_decides_the_matter_is_named(
     load: Load, trust: Trust, asked: Asked, reason: str
 ) -> None:
-    verdict = judge(findings(CLEAR, load=load, trust=trust, assumed=assumptions(asked)))
-    assert verdict.because == (reason,)
+    late = CLEAR | {Kind.TIDEGATE: (800.0, 0.02)}
+    verdict = judge(findings(late, load=load, trust=trust, assumed=assumptions(asked)))
+    assert (verdict.pays, verdict.because) == (False, (reason,))
+
+
+def test_where_it_pays_only_the_policys_limits_are_worth_a_word() -> None:
+    found = findings(CLEAR, load=replace(DAILY, daily=0.05, above=0.25))
+    verdict = judge(found)
+    assert verdict.pays
+    (limit,) = verdict.because
+    assert limit.startswith("maxReplicas (10000) is too few")
 
 
 def test_a_policy_without_a_forecast_is_not_judged_by_one() -> None:

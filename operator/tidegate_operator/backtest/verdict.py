@@ -87,7 +87,8 @@ def judge(found: Findings) -> Verdict:
         )
     pays, sentence = _answer(found)
     start = "Forecasting would pay" if pays else "Forecasting would not pay on this history"
-    return Verdict(pays=pays, sentence=f"{start}: {sentence}", because=tuple(_reasons(found)))
+    because = _limits(found) if pays else _reasons(found)
+    return Verdict(pays=pays, sentence=f"{start}: {sentence}", because=tuple(because))
 
 
 class Paid(Protocol):
@@ -187,8 +188,8 @@ def _short(outcome: Outcome) -> str:
     return f"an {outcome.label.partition(':')[0]}"
 
 
-def _reasons(found: Findings) -> Iterator[str]:
-    """What about history, pods or policy decides the matter."""
+def _limits(found: Findings) -> Iterator[str]:
+    """Where the policy's limits decide the matter, whoever scales."""
     load, scaling = found.load, found.assumed.rules.scaling
     if load.above > NOTABLY_ABOVE:
         yield (
@@ -201,6 +202,12 @@ def _reasons(found: Findings) -> Iterator[str]:
             f"minReplicas ({scaling.min_replicas}) carries the busiest minute"
             f" ({load.busiest_rps:.1f} requests/s): there is nothing to scale"
         )
+
+
+def _reasons(found: Findings) -> Iterator[str]:
+    """What about history, pods or policy speaks against forecasting."""
+    load = found.load
+    yield from _limits(found)
     if found.trust is not None and found.trust.share < SELDOM_TRUSTED:
         yield (
             f"the forecast was good enough to be used in {found.trust.share:.0%} of the minutes:"
