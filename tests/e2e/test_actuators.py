@@ -140,9 +140,9 @@ def homeless(replicas: int) -> Object:
     return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def external_metrics(tidegate: Cluster) -> Iterator[Cluster]:
-    """The cluster with our external metrics API."""
+    """The cluster with our external metrics API for one test: KEDA wants its place."""
     helm_install(tidegate, *QUICK, *STALE_SOON, "--set", "externalMetrics.enabled=true")
     available = ("wait", "--for=condition=Available", f"apiservice/{API_SERVICE}", "--timeout=60s")
     tidegate.kubectl(*available)
@@ -215,9 +215,9 @@ def bring_up_keda(cluster: Cluster, environ: Mapping[str, str]) -> None:
     subprocess.run(["nice", str(CLUSTER), "keda"], timeout=UP_S, check=True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def keda(tidegate: Cluster) -> Iterator[Cluster]:
-    """The cluster with real KEDA for a while, where it was not there before."""
+    """The cluster with real KEDA for one test, where it was not there before."""
     was_up = keda_is_up(tidegate)
     bring_up_keda(tidegate, os.environ)
     yield tidegate
