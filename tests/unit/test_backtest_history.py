@@ -168,6 +168,24 @@ def test_the_best_of_a_sweep_has_the_fewest_pods_within_the_allowed() -> None:
     assert (found.pod_hours, found.label) == (800, "HPA at 1: best target")
 
 
+@pytest.mark.parametrize(
+    ("figures", "shares"),
+    [
+        pytest.param(
+            [(900, 0.001), (800, 0.004), (700, 0.006)],
+            [0.46, 0.47, 0.48, 0.49],
+            id="between the best and the next",
+        ),
+        pytest.param([(900, 0.02), (800, 0.03)], [], id="none keeps the allowed"),
+        pytest.param([(900, 0.001), (800, 0.002)], [], id="the last one is the best"),
+    ],
+)
+def test_the_best_target_is_looked_for_to_a_percent(
+    figures: list[tuple[float, float]], shares: list[float]
+) -> None:
+    assert field.finer_shares(swept(*figures), 0.005) == shares
+
+
 def test_where_none_keeps_the_allowed_the_nearest_says_so() -> None:
     found = field.best(swept((900, 0.02), (800, 0.03)), 0.005)
     assert found.label == "HPA at 0: none keeps 0.50%"

@@ -58,6 +58,8 @@ def backtest(
     entry = field.ours(assumed, forecasts)
     (ours,) = play([Job(entry=entry, trace=history.judged, before=history.learning)])
     single, hpas, oracles = ([*islice(playing, len(jobs))] for jobs in rounds)
+    finer = field.hpa_sweep(assumed, field.finer_shares(hpas, allowed))
+    hpas += play([Job(entry=entry, trace=history.judged) for entry in finer])
     chosen = (ours, *single, field.best(hpas, allowed), field.best(oracles, allowed))
     found = Findings(
         assumed=assumed,

@@ -24,7 +24,8 @@ from tidegate_operator.replay.result import Result
 from tidegate_operator.replay.trace import MINUTE_S, Trace
 
 HPA_SHARES = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-"""Targets among which the best is chosen in hindsight: shares of a pod's capacity."""
+"""Targets among which the best is chosen in hindsight: shares of a pod's capacity. Around the best
+of these it is looked for more finely."""
 
 ORACLE_SHARES = (0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 """How full the oracle lets pods become; that with the fewest pods within the allowed is told."""
@@ -128,7 +129,7 @@ def keda(assumed: Assumptions) -> Entry:
     return Entry(kind=Kind.KEDA, label=f"KEDA at {share:.0%}", controller=Keda(rules))
 
 
-def hpa_sweep(assumed: Assumptions) -> list[Entry]:
+def hpa_sweep(assumed: Assumptions, shares: Sequence[float] = HPA_SHARES) -> list[Entry]:
     """HPAs on the request rate (which serves them best), one for each target."""
     return [
         Entry(
@@ -136,8 +137,19 @@ def hpa_sweep(assumed: Assumptions) -> list[Entry]:
             label=f"HPA at {share:.0%}: best in hindsight",
             controller=Hpa(HpaRules(target_rps=share * assumed.plant.pod_rps, **_limits(assumed))),
         )
-        for share in HPA_SHARES
+        for share in shares
     ]
+
+
+def finer_shares(sweep: Sequence[Outcome], allowed: float) -> list[float]:
+    """Targets in steps of 1 % between the best of ``HPA_SHARES`` and the next, which is late too
+    often: in steps of 5 % the best one would pay for pods that a patient person saves."""
+    chosen = best(sweep, allowed)
+    at = next(i for i, outcome in enumerate(sweep) if outcome.result is chosen.result)
+    if chosen.violations > allowed or at + 1 == len(sweep):
+        return []
+    first, last = (round(100 * share) for share in HPA_SHARES[at : at + 2])
+    return [percent / 100 for percent in range(first + 1, last)]
 
 
 def oracle_sweep(trace: Trace, assumed: Assumptions) -> list[Entry]:
