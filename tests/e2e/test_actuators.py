@@ -24,6 +24,7 @@ from real_cluster import (
     Cluster,
     Object,
     helm_install,
+    wait_deleted,
     wait_until,
 )
 from workloads import deployment, model_container, policy
@@ -212,6 +213,7 @@ def bring_up_keda(cluster: Cluster, environ: Mapping[str, str]) -> None:
     ours = not environ.get("KUBECONFIG") or environ.get("TIDEGATE_E2E_MAY_BREAK_NODE")
     if not (ours and CLUSTER.exists()):
         pytest.fail("this test needs KEDA on the cluster of KUBECONFIG: https://keda.sh/docs")
+    wait_deleted(cluster, "keda")  # an earlier one may be on its way out
     subprocess.run(["nice", str(CLUSTER), "keda"], timeout=UP_S, check=True)
 
 
