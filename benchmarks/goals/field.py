@@ -5,7 +5,7 @@ controller meets the same arrivals, and Tidegate has the same defaults on all: w
 its rows is the strictness alone. The first two days of a trace are history and are not judged.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,8 @@ LATE = {
 }
 """Tidegate's rows: allowed share of late requests, and the quantile it begins with. ``balanced``
 is the default; ``half`` is half of what it allows."""
-HPA_SHARES = tuple(round(0.2 + 0.05 * k, 2) for k in range(16))
+HPA_STEP = 5
+HPA_SHARES = tuple(percent / 100 for percent in range(20, 100, HPA_STEP))
 """Targets of the HPA on request rate, as shares of a pod's capacity."""
 ALLOWED = (0.005, 0.01, 0.02)
 COVERED = (0.9, 0.95, 0.98)
@@ -93,10 +94,12 @@ def play(path: Path, cold_start_s: float = 180.0) -> Played:
     horizon = -(-int(cold_start_s + LEAD_MARGIN_S) // MINUTE_S)
     ahead = rolled(minutes, horizon, begin_minute=int(begin // 60)) if long else no_forecast
     name = path.name.removesuffix(".csv.gz")
+    before = minutes.between(minutes.start, begin) if long else None
     rows = [
-        _row(name, controller, setting, replay(judged, plant, player))
+        _row(name, controller, setting, replay(judged, plant, _met(player, before, plant)))
         for controller, setting, player in _players(minutes, plant, ahead)
     ]
+    rows += _finer(name, judged, plant, rows)
     for allowed in ALLOWED:
         foreseen = best_oracle(judged, plant, allowed)
         if foreseen is not None:
@@ -130,6 +133,33 @@ def _players(
     yield "kpa", "70%", Kpa(KpaRules(slots_per_pod=plant.slots_per_pod, max_replicas=MAX_PODS))
     yield "seasonal-naive", "80%", SeasonalNaive(trace=minutes, plant=plant)
     yield "static", "peak", Static(_peak_pods(minutes, plant))
+
+
+def _met(player: Controller, before: Trace | None, plant: PlantRules) -> Controller:
+    """Whoever learns from what comes has lived through the days before those that are judged."""
+    if before is None or not isinstance(player, Tidegate):
+        return player
+    replay(before, plant, player)
+    return player.going_on()
+
+
+def _finer(trace: str, judged: Trace, plant: PlantRules, rows: Sequence[Row]) -> Iterator[Row]:
+    """HPA's targets between the fullest that keeps a share of violations and the next, by 1 %: a
+    coarse best would flatter everybody else."""
+    late = {round(100 * share): row.violations for share, row in _swept(rows)}
+    wanted = set()
+    for allowed in ALLOWED:
+        fit = [share for share, violations in late.items() if violations <= allowed]
+        if fit:
+            wanted |= {max(fit) + k for k in range(1, HPA_STEP)} - set(late)
+    for percent in sorted(wanted):
+        rate = HpaRules(target_rps=percent / 100 * plant.pod_rps, max_replicas=MAX_PODS)
+        yield _row(trace, "hpa", f"{percent}%", replay(judged, plant, Hpa(rate)))
+
+
+def _swept(rows: Sequence[Row]) -> Iterator[tuple[float, Row]]:
+    hpas = [row for row in rows if row.controller == "hpa"]
+    return zip(HPA_SHARES, hpas, strict=True)
 
 
 def rules_for(plant: PlantRules, late: float, quantile: float) -> Rules:
