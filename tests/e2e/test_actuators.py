@@ -144,6 +144,9 @@ def homeless(replicas: int) -> Object:
 @pytest.fixture
 def external_metrics(tidegate: Cluster) -> Iterator[Cluster]:
     """The cluster with our external metrics API for one test: KEDA wants its place."""
+    if keda_is_up(tidegate):
+        pytest.fail("a cluster has one server of external metrics, and on this one it is KEDA")
+    wait_deleted(tidegate, "keda")
     helm_install(tidegate, *QUICK, *STALE_SOON, "--set", "externalMetrics.enabled=true")
     available = ("wait", "--for=condition=Available", f"apiservice/{API_SERVICE}", "--timeout=60s")
     tidegate.kubectl(*available)
