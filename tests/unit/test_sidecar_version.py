@@ -14,7 +14,16 @@ SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPILED = SETTINGS["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
 UNCOMPILED = {
     *("__init__", "__main__", "admin", "agent", "inforce", "leave", "logs", "serve", "settings"),
-    *("version", "bounds", "dial", "listen", "dialect.__init__", "dialect.schema"),
+    *(
+        "version",
+        "bounds",
+        "dial",
+        "listen",
+        "engine",
+        "scrape",
+        "dialect.__init__",
+        "dialect.schema",
+    ),
 }
 """Shells that see no request of a client's; and shapes whose annotations msgspec has to read."""
 
