@@ -6,11 +6,13 @@ its rows is the strictness alone. The first two days of a trace are history and 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tidegate_operator.demo
+from tidegate_operator.decide.margins import under
 from tidegate_operator.decide.rungs import ModelRule
+from tidegate_operator.decide.trial import Margin
 from tidegate_operator.decide.words import LEAD_MARGIN_S, Mode, Rules, ScalingRules
 from tidegate_operator.forecast.calibrate import peak_after
 from tidegate_operator.forecast.series import clean
@@ -39,6 +41,8 @@ LATE = {
 }
 """Tidegate's rows: allowed share of late requests, and the quantile it begins with. ``balanced``
 is the default; ``half`` is half of what it allows."""
+FIXED = Margin(0.9, 0.95, 0.95)
+"""The margin that the default begins with, kept for ever: what choosing it is worth."""
 HPA_STEP = 5
 HPA_SHARES = tuple(percent / 100 for percent in range(20, 100, HPA_STEP))
 """Targets of the HPA on request rate, as shares of a pod's capacity."""
@@ -122,6 +126,8 @@ def _players(
         rules = rules_for(plant, late, quantile)
         yield "tidegate", setting, Tidegate(rules, ahead, lead_s=lead_s)
     alone = rules_for(plant, *LATE["balanced"])
+    fixed = replace(alone, scaling=under(replace(alone.scaling, allowed_late=None), FIXED))
+    yield "tidegate-fixed", "q0.95", Tidegate(fixed, ahead, lead_s=lead_s)
     yield "tidegate-reactive", "balanced", Tidegate(alone, no_forecast, lead_s=lead_s)
     for share in HPA_SHARES:
         rate = HpaRules(target_rps=share * plant.pod_rps, max_replicas=MAX_PODS)
@@ -130,7 +136,11 @@ def _players(
     yield "hpa-utilization", "70%", Hpa(busy)
     threshold = KedaRules(threshold_rps=0.7 * plant.pod_rps, min_replicas=1, max_replicas=MAX_PODS)
     yield "keda", "70%", Keda(threshold)
-    yield "kpa", "70%", Kpa(KpaRules(slots_per_pod=plant.slots_per_pod, max_replicas=MAX_PODS))
+    for delay_s in (0.0, 300.0):
+        kpa = KpaRules(
+            slots_per_pod=plant.slots_per_pod, max_replicas=MAX_PODS, scale_down_delay_s=delay_s
+        )
+        yield "kpa", f"70%, down after {delay_s:.0f} s", Kpa(kpa)
     yield "seasonal-naive", "80%", SeasonalNaive(trace=minutes, plant=plant)
     yield "static", "peak", Static(_peak_pods(minutes, plant))
 
