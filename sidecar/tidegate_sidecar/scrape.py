@@ -15,8 +15,6 @@ from tidegate_wire.base_url import BaseUrl
 from tidegate_wire.clock import Clock
 from tidegate_wire.stats import EngineLoad
 
-INTERVAL_S = 15.0
-"""The operator's tick: what is told more often nobody reads."""
 INTERVAL_REAL_S = 1.0
 """Least real time between two: on a clock that is sped up, requests are not cheaper."""
 BACKOFF_MAX_S = 600.0
@@ -31,7 +29,11 @@ class EngineScraper:
     """Of one model server."""
 
     def __init__(
-        self, upstream: str, clock: Clock, take: Callable[[EngineLoad | None], None]
+        self,
+        upstream: str,
+        clock: Clock,
+        take: Callable[[EngineLoad | None], None],
+        interval_s: float,
     ) -> None:
         """``take`` gets what each look told; ``None``: nothing is known now."""
         base = BaseUrl.read(upstream)
@@ -39,7 +41,7 @@ class EngineScraper:
         self._url = f"{base.scheme}://{host}:{base.port}{PATH}"
         self._clock = clock
         self._take = take
-        self._every_s = max(INTERVAL_S, INTERVAL_REAL_S * clock.speed)
+        self._every_s = max(interval_s, INTERVAL_REAL_S * clock.speed)
 
     async def run(self) -> NoReturn:
         """Look until cancelled; the first time after one interval, since a pod's start has other

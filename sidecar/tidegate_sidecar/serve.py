@@ -190,9 +190,14 @@ class _Sidecar:
 
     def _watch_engine(self) -> None:
         """By its own metrics; behind TLS a model server is taken for none of the pod's."""
-        if self._inbound is None or not self._settings.upstream.startswith("http://"):
+        settings = self._settings
+        if self._inbound is None or not settings.upstream.startswith("http://"):
             return
-        scraper = EngineScraper(self._settings.upstream, self._clock, self._meter.set_engine)
+        if not settings.engine_metrics_s:
+            return
+        scraper = EngineScraper(
+            settings.upstream, self._clock, self._meter.set_engine, settings.engine_metrics_s
+        )
         self._on_exit.callback(asyncio.create_task(scraper.run()).cancel)
 
     def _choose_agent(self) -> ConfigAgent | None:

@@ -85,6 +85,8 @@ class SidecarSettings:
     """Longest wait, once the last request has ended, for someone to read the final counters."""
     drain_accept_s: float = 5.0
     """How long a leaving sidecar still accepts: the time that Services need to hear of it."""
+    engine_metrics_s: float = 15.0
+    """Time between two looks at what the model server tells of itself; 0: it is never asked."""
     max_buffered_bytes: int = 0
     """Most that clients' connections may hold in memory together; past it new requests are
     answered 503. 0: three quarters of what the container's memory limit leaves beside the process
@@ -218,6 +220,7 @@ _READERS: Mapping[str, Callable[[str, str], Any]] = {
     "config_file": _readable_file,
     "linger_s": _seconds,
     "drain_accept_s": _seconds,
+    "engine_metrics_s": _seconds,
     "max_buffered_bytes": _count,
     "max_connections": _count,
 }

@@ -14,6 +14,7 @@ from tidegate_wire.names import Metric
 from tidegate_wire.stats import EngineLoad, SidecarStats
 
 SPEED = 10.0
+LOOKING = {**Clock(SPEED).to_env(), "TIDEGATE_ENGINE_METRICS_S": "15"}
 CLIENTS = 10
 
 
@@ -40,7 +41,7 @@ async def test_the_queue_of_a_model_server_is_told() -> None:
     async with (
         serving(SPEED, **knobs) as server,
         aiohttp.ClientSession() as http,
-        SidecarProcess("--upstream", server.url, env=Clock(SPEED).to_env()) as sidecar,
+        SidecarProcess("--upstream", server.url, env=LOOKING) as sidecar,
     ):
 
         async def call() -> int:

@@ -188,7 +188,7 @@ async def looks(upstream: str, count: int) -> tuple[list[EngineLoad | None], lis
             enough.set()
 
     clock = StillClock()
-    scraper = asyncio.create_task(EngineScraper(upstream, clock, take).run())
+    scraper = asyncio.create_task(EngineScraper(upstream, clock, take, 15.0).run())
     async with asyncio.timeout(60):
         await enough.wait()
     scraper.cancel()

@@ -44,6 +44,7 @@ def test_the_whole_environment_of_an_injected_pod_is_read(tmp_path: Path) -> Non
             "TIDEGATE_DRAIN_ACCEPT_S": "0",
             "TIDEGATE_MAX_BUFFERED_BYTES": "1000000",
             "TIDEGATE_MAX_CONNECTIONS": "500",
+            "TIDEGATE_ENGINE_METRICS_S": "0",
             "PATH": "/bin",
         }
     )
@@ -62,6 +63,7 @@ def test_the_whole_environment_of_an_injected_pod_is_read(tmp_path: Path) -> Non
     assert settings.config_file == config
     assert (settings.linger_s, settings.drain_accept_s) == (1.5, 0.0)
     assert (settings.max_buffered_bytes, settings.max_connections) == (1_000_000, 500)
+    assert settings.engine_metrics_s == 0.0
 
 
 def test_a_sidecar_may_have_a_way_out_and_none_in() -> None:
