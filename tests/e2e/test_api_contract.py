@@ -65,7 +65,7 @@ def test_the_definition_explains_itself(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds/")
     explained = cluster.kubectl("explain", "lqp.spec.scaling")
     assert "How many replicas the target gets" in explained
-    assert "capacityPerReplica\t<string> -required-" in explained
+    assert "targetRef\t<Object> -required-" in cluster.kubectl("explain", "lqp.spec")
     assert "enum: Lean, Balanced, Strict" in explained
     fields = cluster.kubectl("explain", "lqp", "--recursive")
     assert all(name in fields for name in ("targetRef", "budgets", "degrade", "conditions"))
