@@ -35,12 +35,13 @@ HISTORY_DAYS = 2
 MAX_PODS = 400
 LATE = {
     "strict": (0.001, 0.99),
-    "half": (0.0025, 0.95),
+    "0.25%": (0.0025, 0.95),
     "balanced": (0.005, 0.95),
+    "0.75%": (0.0075, 0.95),
     "lean": (0.01, 0.90),
 }
 """Tidegate's rows: allowed share of late requests, and the quantile it begins with. ``balanced``
-is the default; ``half`` is half of what it allows."""
+is the default."""
 FIXED = Margin(0.9, 0.95, 0.95)
 """The margin that the default begins with, kept for ever: what choosing it is worth."""
 HPA_STEP = 5

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
-from benchmarks.goals import picture, score
+from benchmarks.goals import picture, score, table
 from benchmarks.goals.field import Played, Row
 
 
@@ -175,3 +175,21 @@ def test_the_picture_has_a_panel_for_each_trace_and_every_mark_has_its_words(
     assert "one, 3 min to start" in drawn
     assert "two" not in drawn
     assert "tidegate balanced: 80 pod-hours, 0.40% late" in drawn
+
+
+def test_the_tables_of_the_docs_have_a_dash_for_what_is_not_there() -> None:
+    results = [
+        {
+            "trace": "t",
+            "cold_start_s": 180.0,
+            "controller": each.controller,
+            "setting": each.setting,
+            "pod_hours": each.pod_hours,
+            "violations": each.violations,
+        }
+        for each in USUAL
+    ]
+    goals = {"G1": {"value": 0.8, "bar": "<= 0.87", "met": True}}
+    lines = list(table.lines_of({"goals": goals, "results": results}))
+    assert lines[2] == "| G1 | 0.8 | <= 0.87 | yes |"
+    assert lines[-1] == "| t, 3 min | 80 | 0.40% | 80 | 100 | - | 76 |"
