@@ -14,7 +14,8 @@ from aiohttp import web
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from prometheus_process import Labels, PrometheusProcess, debian_tool
+from debian_server import debian_tool
+from prometheus_process import Labels, PrometheusProcess
 from sidecar_process import ModelServer, SidecarProcess
 from tidegate_operator.handlers.metrics import Metrics
 from tidegate_operator.hub.measure import Measures, Review

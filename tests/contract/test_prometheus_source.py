@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from prometheus_process import PrometheusProcess, debian_tool
+from debian_server import debian_tool
+from prometheus_process import PrometheusProcess
 from tidegate_operator.crd.spec import TargetRef
 from tidegate_operator.sources.prometheus import (
     Answer,

@@ -1,9 +1,15 @@
 """Sidecars whose counters can be turned on and looked at."""
 
+import json
 from dataclasses import dataclass, field, replace
 
+from tidegate_operator.ledger.demand import DemandHistory
 from tidegate_wire.names import Outcome
 from tidegate_wire.stats import Series, SidecarStats
+
+START = 29_000_000 * 60.0
+"""The begin of a minute."""
+MAX_AGE_S = 60.0
 
 
 @dataclass
@@ -55,3 +61,19 @@ class CountingSidecar:
             in_flight=self.in_flight,
             series=tuple(self.series.values()),
         )
+
+
+def pods(count: int) -> list[CountingSidecar]:
+    return [CountingSidecar(pod_uid=f"pod-{i}") for i in range(count)]
+
+
+def begun(*sidecars: CountingSidecar) -> DemandHistory:
+    """A history that has looked at all of them once, so that their counters are known."""
+    history = DemandHistory()
+    history.record(START, {pod.pod_uid: pod.look() for pod in sidecars})
+    return history
+
+
+def again(history: DemandHistory) -> DemandHistory:
+    """Checkpoint, end of the process, restart."""
+    return DemandHistory(json.loads(json.dumps(history.to_state())))

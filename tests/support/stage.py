@@ -27,6 +27,27 @@ from tidegate_wire.clock import Clock
 from tidegate_wire.config import SidecarConfig
 from tidegate_wire.stats import EngineLoad
 
+TRIGGER = {
+    "name": "errors",
+    "enter": "5%",
+    "exit": "2%",
+    "for": "60s",
+    "minRequests": 20,
+    "do": "Switch",
+}
+DEGRADE = {"triggers": [TRIGGER], "minDwell": "60s"}
+TENANTS = {
+    "budgets": [
+        {
+            "name": "team-day",
+            "scope": "Tenant",
+            "limit": {"tokens": 1000},
+            "window": {"unit": "Day"},
+            "actions": [{"at": "80%", "do": "Warn"}, {"at": "100%", "do": "Block"}],
+        }
+    ],
+    "gateway": {"identify": {"header": "x-tenant-id"}},
+}
 TICK_S = 15.0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tidegate_operator.crd.spec import PolicySpec
-from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S, ForecastSpec
+from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S, MIN_COLD_STARTS, ForecastSpec
 from tidegate_operator.crd.status import percentile
 from tidegate_operator.decide.rungs import ModelRule
 from tidegate_operator.decide.signals import Signal
@@ -23,9 +23,6 @@ DEFAULT_COLD_START_S = 180.0
 DEFAULT_HPA_UTILIZATION = 0.7
 UNLIMITED_REPLICAS = 10_000
 """Without a policy nothing but the load limits the pods."""
-MIN_COLD_STARTS = 3
-"""As the operator asks for before it believes them."""
-
 REFIT_S = 6 * 3600.0
 """At least so long a model is used here: hourly fits would be nearly all that a backtest computes,
 and hourly or daily made no difference in the closed loop of docs/forecasting.md."""

@@ -27,8 +27,9 @@ HPA_SHARES = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """Targets among which the best is chosen in hindsight: shares of a pod's capacity. Around the best
 of these it is looked for more finely."""
 
-ORACLE_SHARES = (0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
-"""How full the oracle lets pods become; that with the fewest pods within the allowed is told."""
+ORACLE_SHARES = (0.85, 0.9, 0.95, 1.0, 1.02, 1.05, 1.1)
+"""How full the oracle lets pods become, above 1 by letting the queue carry a peak; that with the
+fewest pods within the allowed is told."""
 
 
 class Kind(StrEnum):

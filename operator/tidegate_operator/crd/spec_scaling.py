@@ -24,6 +24,8 @@ _STRICTNESS = {"Lean": (0.01, 0.90), "Balanced": (0.005, 0.95), "Strict": (0.001
 """Share of requests that may be late, and the forecast quantile that a policy begins with."""
 _PERCENTILES = {name: float(name) / 100 for name in ("50", "75", "90", "95", "99")}
 HORIZON_MIN_S, HORIZON_MAX_S = 120.0, 3600.0
+MIN_COLD_STARTS = 3
+"""Measured ones, before their p90 is believed."""
 _DAYS = {name: frozenset({day}) for day, name in enumerate(DAYS)} | {
     "Weekdays": frozenset(range(5)),
     "Weekend": frozenset({5, 6}),

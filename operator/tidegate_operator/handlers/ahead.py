@@ -13,14 +13,13 @@ from typing import Any, Protocol
 from tidegate_operator import logs
 from tidegate_operator.cluster.client import describe
 from tidegate_operator.crd.spec import PolicySpec
-from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S
+from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S, MIN_COLD_STARTS
 from tidegate_operator.crd.status import percentile
 from tidegate_operator.decide.schedules import occurrences
 from tidegate_operator.decide.words import LEAD_MARGIN_S, Forecast, Reason
 from tidegate_operator.forecast.known import Event, Known, Regressor
 from tidegate_operator.sources.forecaster import ForecastRules
 
-MIN_COLD_STARTS = 3
 UNKNOWN_HORIZON_S = 900.0
 """Until so many cold starts were measured (architecture, forecast and scaling)."""
 

@@ -1,0 +1,99 @@
+"""A restart forgets nothing that was saved, and makes nothing up that was not."""
+
+import pytest
+
+from fake_cluster import MAPS, START, policy
+from stage import DEGRADE, TENANTS, Stage
+from tidegate_operator.cluster.history import Checkpoint, encode_history
+
+
+async def test_a_restart_forgets_nothing() -> None:
+    stage = Stage(policy(degrade=DEGRADE, **TENANTS))
+    stage.tenant, stage.tokens = "acme", 420
+    await stage.tick(20, rps=4.0)
+    await stage.tick(6, rps=4.0, error_share=0.5)
+    await stage.loop.end()
+    before, order = stage.status(), stage.config()
+    stage.restart()
+    stage.api.writes.clear()
+    await stage.tick(1, rps=4.0, error_share=0.5)
+    after = stage.status()
+    assert after["activeModel"] == before["activeModel"] == "llama-8b"
+    assert after["budgets"][0]["used"] == before["budgets"][0]["used"]
+    assert after["decisions"] == before["decisions"]
+    assert stage.config() == order
+    assert stage.api.written("PUT") == []
+    saved = stage.history()
+    assert saved is not None
+    assert sum(n or 0 for n in saved.counts) > 0
+
+
+async def test_a_restart_without_a_clean_end_reads_the_gap_back_from_the_counters() -> None:
+    stage = Stage()
+    await stage.tick(21, rps=4.0)
+    assert stage.history() is not None
+    stage.restart()
+    await stage.tick(1, rps=4.0)
+    await stage.tick(21, rps=4.0)
+    await stage.loop.end()
+    saved = stage.history()
+    assert saved is not None
+    assert sum(n or 0 for n in saved.counts) == pytest.approx(4.0 * 60 * 10, rel=0.1)
+
+
+async def test_a_history_put_there_by_hand_is_taken_up_and_made_ours() -> None:
+    """Without an owner, before there was a policy: what a user may do who has counts already."""
+    stage = Stage()
+    minute = int(stage.clock.at // 60) - 3000
+    meta = {"name": "chat", "namespace": "shop", "uid": ""}
+    history = encode_history(meta, Checkpoint(start_minute=minute, counts=[30] * 2990))
+    del history["metadata"]["ownerReferences"]
+    path = f"{MAPS}/tidegate-history-chat"
+    stage.api.put(path, history)
+    await stage.tick(4, rps=2.0)
+    assert stage.forecasts.asked[-1][2] >= 2990
+    await stage.loop.end()
+    (owner,) = stage.api.objects[path]["metadata"]["ownerReferences"]
+    assert owner["uid"] == "uid-chat"
+    kept = stage.history()
+    assert kept is not None
+    assert list(kept.counts[:2990]) == [30] * 2990
+
+
+async def test_a_checkpoint_that_cannot_be_had_is_waited_for_and_never_overwritten() -> None:
+    stage = Stage()
+    await stage.tick(21, rps=4.0)
+    kept = stage.history()
+    stage.restart()
+    stage.api.refuse["GET", f"{MAPS}/tidegate-history"] = 500
+    stage.api.writes.clear()
+    await stage.tick(4, rps=30.0)
+    assert stage.api.written("PUT") == []
+    assert stage.history() == kept
+    assert stage.condition("Ready") == ("False", "ReconcileFailed")
+    stage.api.refuse.clear()
+    await stage.tick(2, rps=30.0)
+    assert stage.condition("Ready") == ("True", "Ready")
+    assert stage.replicas > 2
+
+
+async def test_a_garbled_checkpoint_is_begun_anew() -> None:
+    stage = Stage()
+    stage.api.put(
+        f"{MAPS}/tidegate-history-chat",
+        {"metadata": {"name": "tidegate-history-chat"}, "binaryData": {"history": "bm9uc2Vuc2U="}},
+    )
+    await stage.tick(2, rps=2.0)
+    assert stage.condition("Ready") == ("True", "Ready")
+
+
+async def test_history_that_was_put_there_for_a_policy_is_taken_up() -> None:
+    stage = Stage()
+    minute = int(START // 60)
+    meta = policy()["metadata"]
+    given = Checkpoint(start_minute=minute - 2000, counts=[60] * 2000, cold_starts=(80.0,) * 4)
+    stage.api.put(f"{MAPS}/tidegate-history-chat", encode_history(meta, given))
+    await stage.tick(1, rps=2.0)
+    now, rules, minutes = stage.forecasts.asked[0]
+    assert (minutes, rules.horizon_s) == (2000, 200.0)
+    assert now == START + 15
