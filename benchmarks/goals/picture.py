@@ -34,7 +34,7 @@ def draw(played: Sequence[Played], folder: Path) -> None:
     title = "Pod-hours against late requests: Tidegate, HPA at its targets, others, an oracle"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "goals.svg").write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {rows * PANEL_H + 30}"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {rows * PANEL_H + 50}"'
         f' role="img"><title>{title}</title>{"".join(parts)}{_legend(rows * PANEL_H + 18)}</svg>\n'
     )
 
@@ -128,7 +128,5 @@ def _legend(y: float) -> str:
     for mark, says in marks:
         parts.append(mark(x, y - 4, says) + f'<text x="{x + 12}" y="{y}">{says}</text>')
         x += 30 + 7 * len(says)
-    return (
-        "".join(parts)
-        + f'<text x="{WIDTH - 8}" y="{y}" text-anchor="end">pod-hours →, late requests ↑</text>'
-    )
+    says = "across: pod-hours; upwards: late requests"
+    return "".join(parts) + f'<text x="{LEFT}" y="{y + 20}">{says}</text>'

@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
@@ -236,3 +237,22 @@ def test_noise_about_a_steady_mean_does_not_flap(
         tale.tick(sum(recent) / 4, ahead=made)
         events += tale.current != before
     assert events <= (12 if forecast_noise is None else 72)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("mean", [3.0, 9.8, 41.0])
+def test_choosing_the_room_by_trial_does_not_flap_either(seed: int, mean: float) -> None:
+    """Twelve hours, in which the trial begins to count and chooses anew each hour: on the mean at
+    most two events an hour, as with any margin that stays."""
+    noise = random.Random(seed)
+    rules = replace(RULES, max_replicas=100, allowed_late=0.005)
+    tale = Story(Rules(mode=Mode.ENFORCE, scaling=rules), current=max(1, round(mean / 2)))
+    spread = math.sqrt(mean / 60.0)
+    events, recent = 0, [mean] * 4
+    for _ in range(12 * 240):
+        recent = [*recent[1:], max(0.0, noise.gauss(mean, 2 * spread))]
+        before = tale.current
+        tale.tick(sum(recent) / 4)
+        events += tale.current != before
+    assert tale.memory.trial.chosen is not None
+    assert events <= 24
