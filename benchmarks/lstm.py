@@ -45,8 +45,9 @@ from tidegate_operator.forecast.arrays import DAY, Floats  # noqa: E402
 from tidegate_operator.forecast.quantiles import QUANTILES  # noqa: E402
 from tidegate_operator.forecast.series import clean  # noqa: E402
 from tidegate_operator.replay.ahead import ForecastSource, Rolled  # noqa: E402
+from tidegate_operator.replay.autoscaler import HpaRules  # noqa: E402
 from tidegate_operator.replay.control import TICK_S, Controller, Hold, Seen  # noqa: E402
-from tidegate_operator.replay.hpa import Hpa, HpaRules  # noqa: E402
+from tidegate_operator.replay.hpa import Hpa  # noqa: E402
 from tidegate_operator.replay.loop import replay  # noqa: E402
 from tidegate_operator.replay.plant import PlantRules  # noqa: E402
 from tidegate_operator.replay.result import Result  # noqa: E402

@@ -17,8 +17,9 @@ from tidegate_operator.decide.words import LEAD_MARGIN_S, Mode, Rules, ScalingRu
 from tidegate_operator.forecast.calibrate import peak_after
 from tidegate_operator.forecast.series import clean
 from tidegate_operator.replay.ahead import ForecastSource, Rolled, no_forecast, rolled
+from tidegate_operator.replay.autoscaler import HpaRules
 from tidegate_operator.replay.control import Controller, Static
-from tidegate_operator.replay.hpa import Hpa, HpaRules
+from tidegate_operator.replay.hpa import Hpa
 from tidegate_operator.replay.keda import Keda, KedaRules
 from tidegate_operator.replay.kpa import Kpa, KpaRules
 from tidegate_operator.replay.loop import replay

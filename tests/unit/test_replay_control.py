@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate_operator.decide.words import Rules
+from tidegate_operator.replay.autoscaler import HpaRules
 from tidegate_operator.replay.control import Controller, GivesReasons, Seen, Static
-from tidegate_operator.replay.hpa import Hpa, HpaRules
+from tidegate_operator.replay.hpa import Hpa
 from tidegate_operator.replay.keda import Keda, KedaRules
 from tidegate_operator.replay.kpa import Kpa, KpaRules
 from tidegate_operator.replay.ours import Tidegate

@@ -12,8 +12,9 @@ from request_series import DAY, daily
 from tidegate_operator.decide.rungs import ModelRule
 from tidegate_operator.decide.words import Mode, Rules, ScalingRules
 from tidegate_operator.replay.ahead import rolled
+from tidegate_operator.replay.autoscaler import HpaRules
 from tidegate_operator.replay.control import Controller, Seen, Static
-from tidegate_operator.replay.hpa import Hpa, HpaRules
+from tidegate_operator.replay.hpa import Hpa
 from tidegate_operator.replay.keda import Keda, KedaRules
 from tidegate_operator.replay.kpa import Kpa, KpaRules
 from tidegate_operator.replay.loop import replay

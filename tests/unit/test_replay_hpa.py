@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seen_plants import seen
-from tidegate_operator.replay.hpa import Hpa, HpaRules, by_average_value, by_utilization
+from tidegate_operator.replay.autoscaler import HpaRules, by_average_value, by_utilization
+from tidegate_operator.replay.hpa import Hpa
 
 
 @pytest.mark.parametrize(

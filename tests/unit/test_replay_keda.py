@@ -3,7 +3,8 @@
 import pytest
 
 from seen_plants import seen
-from tidegate_operator.replay.hpa import Hpa, HpaRules
+from tidegate_operator.replay.autoscaler import HpaRules
+from tidegate_operator.replay.hpa import Hpa
 from tidegate_operator.replay.keda import Keda, KedaRules
 
 

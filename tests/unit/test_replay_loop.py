@@ -4,8 +4,9 @@ import pytest
 
 from tidegate_operator.decide.rungs import ModelRule
 from tidegate_operator.decide.words import Forecast, Mode, Reason, Rules, ScalingRules
+from tidegate_operator.replay.autoscaler import HpaRules
 from tidegate_operator.replay.control import Controller, Static
-from tidegate_operator.replay.hpa import Hpa, HpaRules
+from tidegate_operator.replay.hpa import Hpa
 from tidegate_operator.replay.loop import replay
 from tidegate_operator.replay.oracle import Oracle
 from tidegate_operator.replay.ours import Tidegate

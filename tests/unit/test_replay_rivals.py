@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tidegate_operator.replay.autoscaler import HpaRules
 from tidegate_operator.replay.control import Controller, Static
-from tidegate_operator.replay.hpa import Hpa, HpaRules
+from tidegate_operator.replay.hpa import Hpa
 from tidegate_operator.replay.keda import Keda, KedaRules
 from tidegate_operator.replay.kpa import Kpa, KpaRules
 from tidegate_operator.replay.loop import replay

@@ -14,13 +14,13 @@ from tidegate_operator.crd.status import percentile
 from tidegate_operator.decide.rungs import ModelRule
 from tidegate_operator.decide.signals import Signal
 from tidegate_operator.decide.words import LEAD_MARGIN_S, Mode, Rules, ScalingRules
+from tidegate_operator.replay.autoscaler import USUAL_SHARE
 from tidegate_operator.replay.plant import PlantRules
 
 DEFAULT_SLOTS = 8
 DEFAULT_SERVICE_S = 4.0
 DEFAULT_COLD_START_S = 180.0
 """The closed loop that docs/forecasting.md was measured on."""
-DEFAULT_HPA_UTILIZATION = 0.7
 UNLIMITED_REPLICAS = 10_000
 """Without a policy nothing but the load limits the pods."""
 REFIT_S = 6 * 3600.0
@@ -109,7 +109,7 @@ def assume(asked: Asked, policy: PolicySpec | None, measured: Measured) -> Assum
     forecast = ForecastSpec() if policy is None else policy.forecast
     horizon_s = forecast.horizon_s or min(HORIZON_MAX_S, cold_start_s + LEAD_MARGIN_S)
     refit_s = max(REFIT_S, forecast.retrain_every_s)
-    hpa = measured.hpa or HpaTarget(utilization=DEFAULT_HPA_UTILIZATION)
+    hpa = measured.hpa or HpaTarget(utilization=USUAL_SHARE)
     plant = PlantRules(
         slots_per_pod=pod.slots,
         service_s=pod.service_s,

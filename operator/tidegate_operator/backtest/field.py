@@ -13,8 +13,9 @@ from typing import TypedDict
 from tidegate_operator.backtest.assume import Assumptions
 from tidegate_operator.decide.words import LEAD_MARGIN_S
 from tidegate_operator.replay.ahead import ForecastSource, no_forecast
+from tidegate_operator.replay.autoscaler import HpaRules
 from tidegate_operator.replay.control import Controller, Static
-from tidegate_operator.replay.hpa import Hpa, HpaRules
+from tidegate_operator.replay.hpa import Hpa
 from tidegate_operator.replay.keda import Keda, KedaRules
 from tidegate_operator.replay.loop import replay
 from tidegate_operator.replay.oracle import Oracle

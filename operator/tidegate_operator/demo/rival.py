@@ -14,14 +14,12 @@ from typing import Any
 
 from tidegate_operator.demo.arrivals import Callers, arrivals
 from tidegate_operator.demo.story import Hpa
+from tidegate_operator.replay.autoscaler import USUAL_SHARE, HpaRules
 from tidegate_operator.replay.hpa import Hpa as Controller
-from tidegate_operator.replay.hpa import HpaRules
 from tidegate_operator.replay.loop import replay
 from tidegate_operator.replay.plant import PlantRules
 from tidegate_operator.replay.trace import MINUTE_S, Trace
 
-USUAL_SHARE = 0.7
-"""What people set an HPA to: each replica at 70 % of what it can carry."""
 COLD_START_S = 240.0
 """Where none was measured in the run."""
 # The figures of deployment.yaml:

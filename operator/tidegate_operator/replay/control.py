@@ -12,7 +12,7 @@ from tidegate_operator.decide.words import Decision
 from tidegate_operator.replay.plant import STEP_S, Plant
 
 TICK_S = 15.0
-"""Between two decisions: HPA's sync period, and ours."""
+"""Between two decisions of ours, and of rivals that say nothing else."""
 
 
 class Seen:

@@ -8,8 +8,9 @@ keda.sh/docs/latest/reference/scaledobject-spec and pkg/scaling/executor/scale_s
 
 from dataclasses import dataclass, field
 
+from tidegate_operator.replay.autoscaler import HpaRules
 from tidegate_operator.replay.control import TICK_S, Seen
-from tidegate_operator.replay.hpa import Hpa, HpaRules
+from tidegate_operator.replay.hpa import Hpa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
