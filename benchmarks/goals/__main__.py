@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -26,12 +26,18 @@ from rich.progress import Progress  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from benchmarks.goals import score  # noqa: E402
-from benchmarks.goals.field import SHIPPED, Played, find_traces, play  # noqa: E402
+from benchmarks.goals.field import (  # noqa: E402
+    DAILY,
+    LONG_START_S,
+    START_S,
+    Played,
+    find_traces,
+    jobs_of,
+    play,
+)
 from benchmarks.goals.picture import draw  # noqa: E402
+from benchmarks.goals.results import result_of  # noqa: E402
 from benchmarks.goals.speed import forecast_speed  # noqa: E402
-
-FOLDER = Path("../shared/data/traces")
-LONG_START_S = 900.0
 
 
 def main() -> int:
@@ -41,14 +47,10 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--pictures", type=Path, help="folder for goals.svg")
     options = parser.parse_args()
-    folder = options.traces or (FOLDER if FOLDER.is_dir() else SHIPPED)
-    paths = [
-        path
-        for path in find_traces(folder)
-        if not options.only or any(part in path.name for part in options.only)
-    ]
-    if not paths:
-        print(f"{folder}: must have *.csv.gz files, has none that was asked for", file=sys.stderr)
+    try:
+        paths = find_traces(options.traces, options.only)
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
         return 2
     played = _play_all(paths)
     goals = _goals(played)
@@ -62,9 +64,7 @@ def main() -> int:
 
 def _play_all(paths: Sequence[Path]) -> list[Played]:
     """The longest first, so that no core is left with one at the end."""
-    jobs = [(path, 180.0) for path in paths]
-    jobs += [(path, LONG_START_S) for path in paths if path.name.startswith(score.DAILY)]
-    jobs.sort(key=lambda job: -job[0].stat().st_size)
+    jobs = sorted(jobs_of(paths), key=lambda job: -job[0].stat().st_size)
     done: dict[tuple[Path, float], Played] = {}
     with (
         ProcessPoolExecutor(os.cpu_count()) as pool,
@@ -82,11 +82,11 @@ def _play_all(paths: Sequence[Path]) -> list[Played]:
 def _goals(played: Sequence[Played]) -> dict[str, score.Goal]:
     usual = [each for each in played if each.cold_start_s != LONG_START_S]
     long = [each for each in usual if each.trusted is not None]
-    daily = {each.cold_start_s: each for each in played if each.trace == score.DAILY}
+    daily = {each.cold_start_s: each for each in played if each.trace == DAILY}
     return {
         "G1": score.g1(long),
         "G2": score.g2(long),
-        "G3": score.g3(daily.get(180.0), daily.get(LONG_START_S)),
+        "G3": score.g3(daily.get(START_S), daily.get(LONG_START_S)),
         "G4": score.g4([each for each in long if each.trace in score.BURSTY]),
         "G5": score.g5(usual),
         "G6": score.g6(long),
@@ -139,24 +139,9 @@ def _document(played: Sequence[Played], goals: dict[str, score.Goal]) -> dict[st
     return {
         "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "goals": {name: asdict(goal) for name, goal in goals.items()},
-        "results": list(_results(played)),
+        "results": [result_of(row, each.cold_start_s) for each in played for row in each.rows],
         "coverage": {each.trace: each.coverage for each in played if each.coverage},
     }
-
-
-def _results(played: Sequence[Played]) -> Iterator[dict[str, Any]]:
-    for each in played:
-        for row in each.rows:
-            yield {
-                "trace": row.trace,
-                "cold_start_s": each.cold_start_s,
-                "controller": row.controller,
-                "setting": row.setting,
-                "pod_hours": round(row.pod_hours, 2),
-                "violations": round(row.violations, 6),
-                "slo_attained": round(1 - row.violations, 6),
-                "wait_p99_s": round(row.wait_p99_s, 2),
-            }
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ controller meets the same arrivals, and Tidegate has the same defaults on all: w
 its rows is the strictness alone. The first two days of a trace are history and are not judged.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +30,11 @@ from tidegate_operator.replay.result import Result
 from tidegate_operator.replay.seasonal import SeasonalNaive
 from tidegate_operator.replay.trace import DAY_S, MINUTE_S, Trace, read_trace
 
+FOLDER = Path("../shared/data/traces")
 SHIPPED = Path(tidegate_operator.demo.__file__).parent / "data"
+DAILY = "nasa_http_1995_d00-27_1min"
+"""The clear daily pattern of goal 3, which is played at a long cold start, too."""
+START_S, LONG_START_S = 180.0, 900.0
 PEAK_PODS, PEAK_UTILIZATION = 20, 0.7
 HISTORY_DAYS = 2
 MAX_PODS = 400
@@ -83,20 +87,32 @@ class Played:
     rows: tuple[Row, ...]
 
 
-def find_traces(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.csv.gz"))
+def find_traces(folder: Path | None = None, only: Sequence[str] = ()) -> list[Path]:
+    """Those in whose names one of the parts ``only`` is.
+
+    Args:
+        folder: ``None``: of the traces that lie beside the project, or else that ship with it.
+    Raises:
+        FileNotFoundError: there are none; says where.
+    """
+    folder = folder or (FOLDER if FOLDER.is_dir() else SHIPPED)
+    found = sorted(folder.glob("*.csv.gz"))
+    paths = [path for path in found if not only or any(part in path.name for part in only)]
+    if not paths:
+        raise FileNotFoundError(f"{folder}: must have *.csv.gz files, has none that was asked for")
+    return paths
 
 
-def play(path: Path, cold_start_s: float = 180.0) -> Played:
+def jobs_of(paths: Sequence[Path]) -> list[tuple[Path, float]]:
+    """Each trace with the seconds that pods take to start."""
+    jobs = [(path, START_S) for path in paths]
+    return jobs + [(path, LONG_START_S) for path in paths if path.name.startswith(DAILY)]
+
+
+def play(path: Path, cold_start_s: float = START_S) -> Played:
     """Everybody on one trace."""
-    plant = PlantRules(cold_start_s=cold_start_s, by_tokens=False)
-    minutes = read_trace(path).minutes()
-    minutes = minutes.scale_to(PEAK_PODS * PEAK_UTILIZATION * plant.pod_rps)
-    if minutes.end - minutes.start > LONGEST_DAYS * DAY_S:
-        minutes = minutes.between(minutes.end - LONGEST_DAYS * DAY_S, minutes.end)
-    long = minutes.end - minutes.start >= (HISTORY_DAYS + 1) * DAY_S
-    begin = minutes.start + (HISTORY_DAYS * DAY_S if long else 0)
-    judged = minutes.between(begin, minutes.end)
+    minutes, judged, plant = part_of(path, cold_start_s)
+    begin, long = judged.start, judged.start > minutes.start
     horizon = -(-int(cold_start_s + LEAD_MARGIN_S) // MINUTE_S)
     ahead = rolled(minutes, horizon, begin_minute=int(begin // 60)) if long else no_forecast
     name = path.name.removesuffix(".csv.gz")
@@ -118,6 +134,19 @@ def play(path: Path, cold_start_s: float = 180.0) -> Played:
         coverage=_coverage(minutes, ahead, horizon),
         rows=tuple(rows),
     )
+
+
+def part_of(path: Path, cold_start_s: float) -> tuple[Trace, Trace, PlantRules]:
+    """The scaled minutes, those of them that are judged, and the plant that all play on. Where the
+    two begin alike the trace is too short for a history."""
+    plant = PlantRules(cold_start_s=cold_start_s, by_tokens=False)
+    minutes = read_trace(path).minutes()
+    minutes = minutes.scale_to(PEAK_PODS * PEAK_UTILIZATION * plant.pod_rps)
+    if minutes.end - minutes.start > LONGEST_DAYS * DAY_S:
+        minutes = minutes.between(minutes.end - LONGEST_DAYS * DAY_S, minutes.end)
+    long = minutes.end - minutes.start >= (HISTORY_DAYS + 1) * DAY_S
+    begin = minutes.start + (HISTORY_DAYS * DAY_S if long else 0)
+    return minutes, minutes.between(begin, minutes.end), plant
 
 
 def _players(
@@ -156,17 +185,25 @@ def _met(player: Controller, before: Trace | None, plant: PlantRules) -> Control
 
 
 def _finer(trace: str, judged: Trace, plant: PlantRules, rows: Sequence[Row]) -> Iterator[Row]:
-    """HPA's targets between the fullest that keeps a share of violations and the next, by 1 %: a
-    coarse best would flatter everybody else."""
-    late = {round(100 * share): row.violations for share, row in _swept(rows)}
-    wanted = set()
-    for allowed in ALLOWED:
-        fit = [share for share, violations in late.items() if violations <= allowed]
-        if fit:
-            wanted |= {max(fit) + k for k in range(1, HPA_STEP)} - set(late)
-    for percent in sorted(wanted):
+    """What lies between HPA's targets where it matters."""
+    for percent in finer({round(100 * share): row.violations for share, row in _swept(rows)}):
         rate = HpaRules(target_rps=percent / 100 * plant.pod_rps, max_replicas=MAX_PODS)
         yield _row(trace, "hpa", f"{percent}%", replay(judged, plant, Hpa(rate)))
+
+
+def finer(late: Mapping[int, float]) -> list[int]:
+    """Targets between the fullest that keeps a share of violations and the next, by 1 %: a coarse
+    best would flatter everybody else.
+
+    Args:
+        late: violations by the targets that were played, in percent of a pod's capacity.
+    """
+    wanted: set[int] = set()
+    for allowed in ALLOWED:
+        fit = [percent for percent, violations in late.items() if violations <= allowed]
+        if fit:
+            wanted |= {max(fit) + k for k in range(1, HPA_STEP)} - set(late)
+    return sorted(wanted)
 
 
 def _swept(rows: Sequence[Row]) -> Iterator[tuple[float, Row]]:

@@ -17,8 +17,6 @@ from benchmarks.goals.field import Played, Row
 
 BURSTY = frozenset({"twitter_stream_2021_d00-15_1min"})
 """Bursts that recur by the clock and last 10 to 20 minutes: a goal of their own."""
-DAILY = "nasa_http_1995_d00-27_1min"
-"""The clear daily pattern of goal 3."""
 DEFAULT = "balanced"
 RESAMPLES = 1000
 G2_BAR = "mean <= 0.005, worst <= 0.013, over the oracle <= 1.10 (bursty traces apart)"

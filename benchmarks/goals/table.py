@@ -7,21 +7,12 @@ Law: nothing is rounded here that the run had not measured; a row that is not th
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 Result = Mapping[str, Any]
 ALLOWED = 0.005
-HEAD = (
-    "trace",
-    "Tidegate, default",
-    "its late requests",
-    "Tidegate at <= 0.5 %",
-    "best HPA at <= 0.5 %",
-    "first margin for ever",
-    "oracle",
-)
 
 
 def main() -> int:
@@ -37,27 +28,16 @@ def lines_of(told: Mapping[str, Any]) -> Iterator[str]:
     for name, goal in told["goals"].items():
         yield f"| {name} | {_text(goal['value'])} | {goal['bar']} | {_yes(goal['met'])} |"
     yield ""
-    yield "| " + " | ".join(HEAD) + " |"
-    yield "|---|" + "--:|" * (len(HEAD) - 1)
     groups: dict[tuple[str, float], list[Result]] = {}
     for result in told["results"]:
         groups.setdefault((result["trace"], result["cold_start_s"]), []).append(result)
+    with_lstm = any(result["controller"] == "lstm" for result in told["results"])
+    columns = [name for name in COLUMNS if with_lstm or name != LSTM]
+    yield "| " + " | ".join(("trace", *columns)) + " |"
+    yield "|---|" + "--:|" * len(columns)
     for (trace, cold_start_s), results in groups.items():
-        yield _line(f"{trace}, {cold_start_s / 60:g} min", results)
-
-
-def _line(name: str, results: Sequence[Result]) -> str:
-    default = _one(results, "tidegate", "balanced")
-    cells = [
-        name,
-        _hours(default),
-        "-" if default is None else f"{default['violations']:.2%}",
-        _hours(_best(results, "tidegate")),
-        _hours(_best(results, "hpa")),
-        _with_late(_one(results, "tidegate-fixed", "q0.95")),
-        _hours(_best(results, "oracle")),
-    ]
-    return "| " + " | ".join(cells) + " |"
+        cells = [COLUMNS[name](results) for name in columns]
+        yield "| " + " | ".join((f"{trace}, {cold_start_s / 60:g} min", *cells)) + " |"
 
 
 def _one(results: Sequence[Result], controller: str, setting: str) -> Result | None:
@@ -74,8 +54,12 @@ def _hours(result: Result | None) -> str:
     return "-" if result is None else f"{result['pod_hours']:,.0f}"
 
 
+def _late(result: Result | None) -> str:
+    return "-" if result is None else f"{result['violations']:.2%}"
+
+
 def _with_late(result: Result | None) -> str:
-    return "-" if result is None else f"{_hours(result)} ({result['violations']:.2%} late)"
+    return "-" if result is None else f"{_hours(result)} ({_late(result)} late)"
 
 
 def _text(value: Any) -> str:
@@ -87,6 +71,18 @@ def _text(value: Any) -> str:
 def _yes(met: bool) -> str:
     return "yes" if met else "no"
 
+
+LSTM = "best LSTM at <= 0.5 %"
+"""Shown only where ``benchmarks.lstm`` has added its rows."""
+COLUMNS: Mapping[str, Callable[[Sequence[Result]], str]] = {
+    "Tidegate, default": lambda of: _hours(_one(of, "tidegate", "balanced")),
+    "its late requests": lambda of: _late(_one(of, "tidegate", "balanced")),
+    "Tidegate at <= 0.5 %": lambda of: _hours(_best(of, "tidegate")),
+    "best HPA at <= 0.5 %": lambda of: _hours(_best(of, "hpa")),
+    LSTM: lambda of: _hours(_best(of, "lstm")),
+    "first margin for ever": lambda of: _with_late(_one(of, "tidegate-fixed", "q0.95")),
+    "oracle": lambda of: _hours(_best(of, "oracle")),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

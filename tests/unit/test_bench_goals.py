@@ -3,10 +3,12 @@ told."""
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from benchmarks.goals import picture, score, table
-from benchmarks.goals.field import Played, Row
+from benchmarks.goals.field import DAILY, Played, Row, find_traces, finer, jobs_of, part_of
+from benchmarks.goals.results import result_of, with_results
 
 
 def row(controller: str, setting: str, pod_hours: float, late: float, wait: float = 0.0) -> Row:
@@ -95,11 +97,11 @@ def test_goal_2_asks_for_the_worst_trace_too() -> None:
 
 
 def test_goal_3_is_what_the_daily_pattern_saves_at_either_cold_start() -> None:
-    quick = played(*USUAL, trace=score.DAILY)
+    quick = played(*USUAL, trace=DAILY)
     slow = played(
         row("tidegate", "balanced", 40, 0.004),
         row("hpa", "40%", 100, 0.004),
-        trace=score.DAILY,
+        trace=DAILY,
         cold_start_s=900.0,
     )
     goal = score.g3(quick, slow)
@@ -177,19 +179,93 @@ def test_the_picture_has_a_panel_for_each_trace_and_every_mark_has_its_words(
     assert "tidegate balanced: 80 pod-hours, 0.40% late" in drawn
 
 
+def told(*rows: Row) -> dict[str, Any]:
+    """What a run writes."""
+    return {
+        "goals": {"G1": {"value": 0.8, "bar": "<= 0.87", "met": True}},
+        "results": [result_of(each, 180.0) for each in rows],
+    }
+
+
 def test_the_tables_of_the_docs_have_a_dash_for_what_is_not_there() -> None:
-    results = [
-        {
-            "trace": "t",
-            "cold_start_s": 180.0,
-            "controller": each.controller,
-            "setting": each.setting,
-            "pod_hours": each.pod_hours,
-            "violations": each.violations,
-        }
-        for each in USUAL
-    ]
-    goals = {"G1": {"value": 0.8, "bar": "<= 0.87", "met": True}}
-    lines = list(table.lines_of({"goals": goals, "results": results}))
+    lines = list(table.lines_of(told(*USUAL)))
     assert lines[2] == "| G1 | 0.8 | <= 0.87 | yes |"
     assert lines[-1] == "| t, 3 min | 80 | 0.40% | 80 | 100 | - | 76 |"
+
+
+@pytest.mark.parametrize(
+    ("late", "cell"),
+    [
+        pytest.param(0.004, "| 100 | 90 | - |", id="pod-hours where a share keeps it"),
+        pytest.param(0.006, "| 100 | - | - |", id="a dash where none does"),
+    ],
+)
+def test_the_lstm_has_a_column_where_it_was_played(late: float, cell: str) -> None:
+    lines = list(table.lines_of(told(*USUAL, row("lstm", "70%", 90, late))))
+    assert "| best HPA at <= 0.5 % | best LSTM at <= 0.5 % |" in lines[4]
+    assert cell in lines[-1]
+    assert not any("LSTM" in line for line in table.lines_of(told(*USUAL)))
+
+
+def test_results_that_are_added_replace_those_of_their_controller_alone() -> None:
+    run = told(*USUAL, row("lstm", "70%", 90, 0.1), row("lstm", "75%", 85, 0.2))
+    new = [result_of(row("lstm", "60%", 95, 0.004), 180.0)]
+    both = with_results(with_results(run, "lstm", new), "lstm", new)
+    assert both == {**told(*USUAL), "results": [*told(*USUAL)["results"], *new]}
+
+
+@pytest.mark.parametrize(
+    ("late", "wanted"),
+    [
+        pytest.param({60: 0.003, 65: 0.03}, [61, 62, 63, 64], id="where it crosses every share"),
+        pytest.param(
+            {60: 0.003, 65: 0.008, 70: 0.03},
+            [61, 62, 63, 64, 66, 67, 68, 69],
+            id="where it crosses one share, and where another",
+        ),
+        pytest.param({60: 0.03, 65: 0.05}, [], id="nowhere, if every target is late too often"),
+    ],
+)
+def test_targets_are_played_by_1_percent_where_a_share_is_crossed(
+    late: dict[int, float], wanted: list[int]
+) -> None:
+    assert finer(late) == wanted
+
+
+def test_traces_are_found_by_parts_of_their_names_and_the_daily_one_is_played_twice(
+    tmp_path: Path,
+) -> None:
+    for name in (DAILY, "other"):
+        (tmp_path / f"{name}.csv.gz").touch()
+    both = find_traces(tmp_path)
+    assert [(path.name, start_s) for path, start_s in jobs_of(both)] == [
+        (f"{DAILY}.csv.gz", 180.0),
+        ("other.csv.gz", 180.0),
+        (f"{DAILY}.csv.gz", 900.0),
+    ]
+    assert find_traces(tmp_path, ["oth", "x"]) == both[1:]
+    with pytest.raises(FileNotFoundError, match=r"must have \*\.csv\.gz files"):
+        find_traces(tmp_path, ["x"])
+
+
+@pytest.mark.parametrize(
+    ("days", "played_days", "judged_days"),
+    [
+        pytest.param(2, 2, 2, id="two days are too short for a history"),
+        pytest.param(5, 5, 3, id="the first two days are history"),
+        pytest.param(33, 30, 28, id="the last thirty days of a longer one"),
+    ],
+)
+def test_all_play_the_same_part_of_a_trace(
+    tmp_path: Path, days: int, played_days: int, judged_days: int
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "timestamp,requests\n" + "".join(f"{60 * k},{1 + k % 9}\n" for k in range(1440 * days))
+    )
+    minutes, judged, plant = part_of(path, 900.0)
+    assert (minutes.end - minutes.start) / 86400 == played_days
+    assert (judged.end - judged.start) / 86400 == judged_days
+    assert judged.end == minutes.end == 86400 * days
+    assert max(count or 0 for count in minutes.requests) == pytest.approx(60 * 14 * plant.pod_rps)
+    assert plant.cold_start_s == 900.0
