@@ -116,7 +116,11 @@ def lively_status() -> dict[str, Any]:
             "reason": "ForecastReliable",
         },
         "coldStart": {"p50": "2m20s", "p90": "3m30s", "samples": 7},
-        "capacity": {"perReplica": "2.5", "source": "Declared"},
+        "capacity": {
+            "perReplica": "2.5",
+            "signal": "RequestsPerSecond",
+            "source": "Declared",
+        },
         "budgets": _budgets(),
         "tenants": [
             {

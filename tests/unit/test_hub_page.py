@@ -203,8 +203,7 @@ async def test_json_twin() -> None:
         assert listed["policies"][0]["policy"]["name"] == "chat"
         one = json.loads(await page.text("/api/policies/shop/chat"))
         assert one["status"]["phase"] == "Blocked"
-        assert one["recent"][0] == recent()[0]
-        assert {"t", "rps", "q50", "q95", "wanted", "ready", "model"} == set(one["recent"][0])
+        assert one["recent"][0] == {**recent()[0], "hpa": 8}
         assert json.loads(await page.text("/api/policies/shop/no", 404)) == {
             "error": "no policy shop/no"
         }
@@ -411,13 +410,14 @@ def test_thinning_keeps_the_peaks() -> None:
 numbers = st.one_of(st.none(), st.floats(0, 1e9), st.integers(0, 10**6))
 clouds = st.lists(
     st.builds(
-        lambda t, rps, low, up, wanted, ready, model: Point(
-            t=t, rps=rps, q50=low, q95=up, wanted=wanted, ready=ready, model=model
+        lambda t, rps, low, up, wanted, ready, hpa, model: Point(
+            t=t, rps=rps, q50=low, q95=up, wanted=wanted, ready=ready, hpa=hpa, model=model
         ),
         st.floats(-1e4, 5e3),
         numbers,
         numbers,
         numbers,
+        st.one_of(st.none(), st.integers(0, 1000)),
         st.one_of(st.none(), st.integers(0, 1000)),
         st.one_of(st.none(), st.integers(0, 1000)),
         st.sampled_from(["", "a", "b<", "c"]),
@@ -481,7 +481,9 @@ def test_a_checkpoint_that_cannot_be_read_is_no_past(packed: str | None) -> None
 
 
 def test_a_checkpoint_is_read_as_written() -> None:
-    assert [p.to_json() for p in read_checkpoint(history())] == recent()
+    assert [p.to_json() for p in read_checkpoint(history())] == [
+        {**item, "hpa": None} for item in recent()
+    ]
 
 
 def test_before_the_first_whole_point_the_counts_tell_the_demand() -> None:

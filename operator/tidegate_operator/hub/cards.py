@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from tidegate_operator.hub import svg
+from tidegate_operator.hub import rival, svg
 from tidegate_operator.hub.telling import (
     BAD_WHEN_TRUE,
     Headline,
@@ -27,6 +27,7 @@ from tidegate_operator.hub.telling import (
     time_of,
 )
 from tidegate_operator.hub.trail import Point, number
+from tidegate_operator.replay.autoscaler import USUAL_SHARE
 
 HOURS = (1, 6, 24)
 DEFAULT_HORIZON_S = 900.0
@@ -128,31 +129,40 @@ def charts(policy: Manifest, points: Sequence[Point], now: float, hours: int) ->
     tabs = " ".join(
         f'<a href="?h={h}"{" aria-current=true" if h == hours else ""}>{h} h</a>' for h in HOURS
     )
-    shown = [p for p in points if p.t >= span.start]
-    if not shown:
-        return _section(
-            "Demand and replicas", _no_points(policy), f'<nav class="tabs">{tabs}</nav>'
-        )
+    body = _no_points(policy)
+    if any(p.t >= span.start for p in points):
+        body = _drawings(policy, points, span) + "<p class=note>All times are UTC.</p>"
+    return _section("Demand and replicas", body, f'<nav class="tabs">{tabs}</nav>')
+
+
+def _drawings(policy: Manifest, points: Sequence[Point], span: svg.Span) -> str:
     models = [str(m.get("name")) for m in items(part(policy, "spec"), "models")]
+    aim = rival.find_aim(policy)
+    beside = rival.with_hpa(aim, points)
+    shown = [p for p in beside if p.t >= span.start]
     drawings: list[tuple[str, Callable[[int, str], str], str]] = [
-        (_demand_legend(horizon_s), lambda w, n: svg.demand_chart(points, span, w, n), "demand"),
-        (_REPLICA_LEGEND, lambda w, n: svg.replica_chart(points, span, w, n), "replicas"),
+        (
+            _demand_legend(span.end - span.now),
+            lambda w, n: svg.demand_chart(points, span, w, n),
+            "demand",
+        ),
+        (_replica_legend(shown), lambda w, n: svg.replica_chart(beside, span, w, n), "replicas"),
         (
             _model_legend(models),
             lambda w, n: svg.model_ribbon(points, span, models, w, n),
             "model",
         ),
     ]
-    body = "".join(
-        f"<figure><figcaption>{legend}</figcaption>{svg.both(draw, name)}</figure>"
+    notes = {"replicas": _beside_hpa(aim, shown)}
+    return "".join(
+        f"<figure><figcaption>{legend}</figcaption>{svg.both(draw, name)}{notes.get(name, '')}"
+        "</figure>"
         for legend, draw, name in drawings
     )
-    note = "<p class=note>All times are UTC.</p>"
-    return _section("Demand and replicas", body + note, f'<nav class="tabs">{tabs}</nav>')
 
 
-def _demand_legend(horizon_s: float | None) -> str:
-    window = spell_s(horizon_s or DEFAULT_HORIZON_S)
+def _demand_legend(horizon_s: float) -> str:
+    window = spell_s(horizon_s)
     ahead = f"{window} before"
     return (
         '<b>Demand</b> <span class="key k-came">what came</span> '
@@ -161,10 +171,30 @@ def _demand_legend(horizon_s: float | None) -> str:
     )
 
 
-_REPLICA_LEGEND = (
-    '<b>Replicas</b> <span class="key k-wanted">wanted</span> '
-    '<span class="key k-ready">ready</span>'
-)
+def _replica_legend(shown: Sequence[Point]) -> str:
+    legend = (
+        '<b>Replicas</b> <span class="key k-wanted">wanted</span> '
+        '<span class="key k-ready">ready</span>'
+    )
+    if all(p.hpa is None for p in shown):
+        return legend
+    return f'{legend} <span class="key k-hpa">an HPA at {USUAL_SHARE:.0%} would want</span>'
+
+
+def _beside_hpa(aim: rival.Aim, shown: Sequence[Point]) -> str:
+    """What both cost, or why that can't be told."""
+    if aim.why_not:
+        return f'<p class="note">What an HPA would have done is not drawn: {aim.why_not}</p>'
+    found = rival.bill(shown)
+    if aim.rules is None or not found.length_s:
+        return ""
+    return (
+        f'<p class="note">Wanted in these {spell_s(found.length_s)}: '
+        f"<b>{found.wanted_pod_hours:,.1f}</b> pod-hours; by an HPA that keeps each pod at "
+        f"{USUAL_SHARE:.0%} ({figure(aim.rules.target_rps)} requests/s), on the demand alone: "
+        f"<b>{found.hpa_pod_hours:,.1f}</b>. How late its requests would have been, "
+        "<code>tidegate backtest</code> tells.</p>"
+    )
 
 
 def _model_legend(models: Sequence[str]) -> str:

@@ -12,15 +12,13 @@ from html import escape
 from itertools import pairwise
 from math import ceil, floor, log10
 
-from tidegate_operator.hub.trail import Point
+from tidegate_operator.hub.trail import GAP_S, Point
 
 WIDE, NARROW = 920, 400
 """Drawing widths: text keeps its size, so a phone gets a drawing of its own."""
 MAX_POINTS = 360
 LETTER = 6.8
 """Mean width of a letter at the charts' font size."""
-GAP_S = 150.0
-"""Points further apart are not joined: nothing is known in between."""
 _STEPS_S = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600)
 
 
@@ -138,9 +136,9 @@ def _band(frame: Frame, points: Sequence[Point], shift_s: float) -> Iterator[str
 
 
 def replica_chart(points: Sequence[Point], span: Span, width: int, name: str) -> str:
-    """Pods that were wanted, over those that were ready."""
+    """Pods that were wanted, over those that were ready; and an HPA's, where it is known."""
     shown = thinned([p for p in points if p.t >= span.start])
-    values = [float(v) for p in shown for v in (p.wanted, p.ready) if v is not None]
+    values = [float(v) for p in shown for v in (p.wanted, p.ready, p.hpa) if v is not None]
     frame = Frame(
         name=name, width=width, height=150, span=span, top_value=max(2.0, *values, 0.0) + 0.5
     )
@@ -149,12 +147,19 @@ def replica_chart(points: Sequence[Point], span: Span, width: int, name: str) ->
         *_ready_area(frame, shown),
         *_now_line(frame),
         *_stairs(frame, shown, lambda p: p.wanted, "line-wanted"),
+        *_stairs(frame, shown, lambda p: p.hpa, "line-hpa"),
     ]
-    last = shown[-1] if shown else None
-    words = "No replicas have been seen in this time."
-    if last is not None:
-        words = f"Last: {_count(last.wanted)} wanted, {_count(last.ready)} ready."
-    return frame.drawn("Replicas", words, parts)
+    return frame.drawn("Replicas", _replica_words(shown), parts)
+
+
+def _replica_words(shown: Sequence[Point]) -> str:
+    if not shown:
+        return "No replicas have been seen in this time."
+    words = f"Last: {_count(shown[-1].wanted)} wanted, {_count(shown[-1].ready)} ready."
+    hpa = [p.hpa for p in shown if p.hpa is not None]
+    if not hpa:
+        return words
+    return f"{words} A plain HPA would have had from {min(hpa)} to {max(hpa)}, last {hpa[-1]}."
 
 
 def _count(value: int | None) -> str:

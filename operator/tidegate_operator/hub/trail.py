@@ -17,6 +17,8 @@ MAX_POINTS = 24 * 60
 MAX_BYTES = 32 * 1024 * 1024
 """Of an unpacked checkpoint: a ConfigMap holds 1 MiB, and a packed bomb must not fill the hub."""
 POINT_S = 60.0
+GAP_S = 150.0
+"""Points further apart are not joined: nothing is known in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,8 @@ class Point:
     wanted: int | None = None
     ready: int | None = None
     model: str = ""
+    hpa: int | None = None
+    """Pods that a plain HPA would have asked for; worked out where it is shown (``rival``)."""
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}

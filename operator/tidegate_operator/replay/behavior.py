@@ -6,6 +6,7 @@ defaults of autoscaling/v2.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -51,15 +52,21 @@ class Past:
     """What was recommended, and what was done."""
 
     recommendations: list[tuple[float, int]] = field(default_factory=list)
-    """(time, count)"""
+    """(time, count), oldest first"""
     changes: list[tuple[float, int]] = field(default_factory=list)
     """(time, pods added; removed is below 0)"""
 
     def forget(self, now: float, up: ScalingRules, down: ScalingRules) -> None:
         longest = max(up.stabilization_s, down.stabilization_s)
-        self.recommendations = [r for r in self.recommendations if r[0] > now - longest]
-        period = max((policy.period_s for policy in (*up.policies, *down.policies)), default=0.0)
-        self.changes = [change for change in self.changes if change[0] > now - period]
+        _drop(self.recommendations, now - longest)
+        if self.changes:
+            periods = (policy.period_s for policy in (*up.policies, *down.policies))
+            _drop(self.changes, now - max(periods, default=0.0))
+
+
+def _drop(events: list[tuple[float, int]], until: float) -> None:
+    while events and events[0][0] <= until:
+        del events[0]
 
 
 def stabilized(
@@ -67,16 +74,17 @@ def stabilized(
 ) -> int:
     """Up to the lowest recommendation of the scale-up window, down to the highest of the
     scale-down window; between the two nothing changes."""
-    least = min(
-        (count for at, count in past.recommendations if at > now - up.stabilization_s),
-        default=desired,
-    )
-    most = max(
-        (count for at, count in past.recommendations if at > now - down.stabilization_s),
-        default=desired,
-    )
-    least, most = min(least, desired), max(most, desired)
-    return min(max(current, least), most)
+    if desired > current:
+        least = min(_recent(past, now - up.stabilization_s), default=desired)
+        return max(current, min(least, desired))
+    if desired < current:
+        most = max(_recent(past, now - down.stabilization_s), default=desired)
+        return min(current, max(most, desired))
+    return current
+
+
+def _recent(past: Past, since: float) -> Iterator[int]:
+    return (count for at, count in past.recommendations if at > since)
 
 
 def limited(
