@@ -7,7 +7,7 @@ ARGS   ?=
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-compiled fuzz sdks check e2e images bench bench-forecast lock clean
+.PHONY: help setup setup-dev demo test test-compiled fuzz sdks check e2e images bench bench-forecast bench-lstm lock clean
 
 help:  ## What can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ bench: setup-dev  ## The sidecar's CPU, memory and delay beside nginx's and Envo
 
 bench-forecast: setup-dev  ## Pod-hours and late requests beside HPA, KEDA, KPA and an oracle on request traces (ARGS="--json F")
 	@$(BIN)/python -m benchmarks.goals $(ARGS)
+
+bench-lstm:  ## An LSTM that foretells the point 15 minutes ahead, on the same traces (ARGS="--goals F" adds it to F)
+	@scripts/setup .lstm lstm $(PYTHON)
+	@.lstm/bin/python -m benchmarks.lstm $(ARGS)
 
 setup:
 	@scripts/setup $(VENV) demo $(PYTHON)

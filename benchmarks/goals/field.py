@@ -118,14 +118,14 @@ def play(path: Path, cold_start_s: float = START_S) -> Played:
     name = path.name.removesuffix(".csv.gz")
     before = minutes.between(minutes.start, begin) if long else None
     rows = [
-        _row(name, controller, setting, replay(judged, plant, _met(player, before, plant)))
+        row_of(name, controller, setting, replay(judged, plant, _met(player, before, plant)))
         for controller, setting, player in _players(minutes, plant, ahead)
     ]
     rows += _finer(name, judged, plant, rows)
     for allowed in ALLOWED:
         foreseen = best_oracle(judged, plant, allowed)
         if foreseen is not None:
-            rows.append(_row(name, "oracle", f"{allowed:.1%}", foreseen))
+            rows.append(row_of(name, "oracle", f"{allowed:.1%}", foreseen))
     return Played(
         trace=name,
         cold_start_s=cold_start_s,
@@ -188,7 +188,7 @@ def _finer(trace: str, judged: Trace, plant: PlantRules, rows: Sequence[Row]) ->
     """What lies between HPA's targets where it matters."""
     for percent in finer({round(100 * share): row.violations for share, row in _swept(rows)}):
         rate = HpaRules(target_rps=percent / 100 * plant.pod_rps, max_replicas=MAX_PODS)
-        yield _row(trace, "hpa", f"{percent}%", replay(judged, plant, Hpa(rate)))
+        yield row_of(trace, "hpa", f"{percent}%", replay(judged, plant, Hpa(rate)))
 
 
 def finer(late: Mapping[int, float]) -> list[int]:
@@ -227,7 +227,7 @@ def _peak_pods(minutes: Trace, plant: PlantRules) -> int:
     return max(1, -int(-most // plant.pod_rps))
 
 
-def _row(trace: str, controller: str, setting: str, result: Result) -> Row:
+def row_of(trace: str, controller: str, setting: str, result: Result) -> Row:
     return Row(
         trace=trace,
         controller=controller,

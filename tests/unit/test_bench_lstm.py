@@ -1,0 +1,180 @@
+"""The LSTM beside ours is taught from the past alone, meets the plant that all meet, and is scored
+by its mean absolute error; its network, which needs JAX, is not run here."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from benchmarks.goals.field import HPA_SHARES
+from benchmarks.lstm.lessons import (
+    AHEAD_MINUTES,
+    FIRST_STEPS,
+    HISTORY_MINUTES,
+    STEPS_PER_HOUR,
+    WINDOW_MINUTES,
+    Foretold,
+    foretell,
+    lessons_of,
+    skill_of,
+)
+from benchmarks.lstm.played import PointAhead, Points, points_of, swept, unfit
+
+from tidegate_operator.forecast.arrays import DAY, Floats, Indices
+from tidegate_operator.forecast.series import Series
+from tidegate_operator.replay.control import Seen
+from tidegate_operator.replay.plant import PlantRules
+from tidegate_operator.replay.trace import Trace
+
+START = 28_000_020
+"""A unix minute."""
+BEGIN = 2 * DAY
+
+
+def series(minutes: int, seed: int = 0) -> Series:
+    random = np.random.default_rng(seed)
+    wave = 300 + 200 * np.sin(2 * np.pi * np.arange(minutes) / DAY)
+    return Series(START, random.poisson(wave).astype(float), np.ones(minutes, bool))
+
+
+@dataclass
+class LastValue:
+    """A network that foretells what is there now, and writes down what it was shown."""
+
+    learned: list[tuple[Indices, Floats]] = field(default_factory=list)
+    """Rows of the batches, and their answers."""
+
+    def learn(self, inputs: Floats, rows: Indices) -> Floats:
+        self.learned.append((rows, inputs[rows + AHEAD_MINUTES, 0]))
+        return np.ones(len(rows))
+
+    def foretell(self, inputs: Floats, rows: Indices) -> Floats:
+        return np.asarray(inputs[rows, 0])
+
+
+def test_each_hour_is_learned_from_what_came_before_it_and_from_two_weeks_at_most() -> None:
+    long, network = series(HISTORY_MINUTES + BEGIN), LastValue()
+    made = foretell(long, BEGIN, network)
+    for hour, (rows, _) in enumerate(network.learned):
+        origin = BEGIN + 60 * hour
+        assert rows.max() + AHEAD_MINUTES < origin
+        assert rows.min() >= max(WINDOW_MINUTES - 1, origin - HISTORY_MINUTES)
+    assert len(network.learned) == (len(long) - BEGIN) // 60
+    assert [len(rows) for rows, _ in network.learned[:2]] == [FIRST_STEPS, STEPS_PER_HOUR]
+    assert len(made.losses) == FIRST_STEPS + STEPS_PER_HOUR * (len(network.learned) - 1)
+
+
+def test_nothing_learned_or_foretold_changes_with_the_future() -> None:
+    one, other = series(3 * DAY), series(3 * DAY)
+    cut = BEGIN + 7 * 60 + 30
+    other.values[cut:] = 9.0
+    learned, learned_other = LastValue(), LastValue()
+    said = foretell(one, BEGIN, learned).points
+    said_other = foretell(other, BEGIN, learned_other).points
+    assert np.array_equal(said[: cut - BEGIN], said_other[: cut - BEGIN])
+    for (rows, came), (rows_other, came_other) in list(
+        zip(learned.learned, learned_other.learned, strict=True)
+    )[:8]:
+        assert np.array_equal(rows, rows_other)
+        assert np.array_equal(came, came_other)
+    assert not np.array_equal(said[cut - BEGIN :], said_other[cut - BEGIN :])
+
+
+def test_what_was_filled_in_is_no_answer() -> None:
+    holed = series(3 * DAY)
+    holed.known[DAY : DAY + 200] = False
+    answers = lessons_of(holed, BEGIN).rows(BEGIN) + AHEAD_MINUTES
+    assert holed.known[answers].all()
+    assert {DAY - 1, DAY + 200} <= set(answers.tolist())
+
+
+def test_a_last_hour_that_is_not_whole_is_foretold_too() -> None:
+    short = series(BEGIN + 90)
+    made = foretell(short, BEGIN, LastValue())
+    assert made.points == pytest.approx(short.values[BEGIN:])
+
+
+def test_a_network_that_says_less_than_nothing_means_nothing() -> None:
+    class Below(LastValue):
+        def foretell(self, inputs: Floats, rows: Indices) -> Floats:
+            return -np.ones(len(rows))
+
+    assert not foretell(series(BEGIN + 60), BEGIN, Below()).points.any()
+
+
+@pytest.mark.parametrize(
+    ("counted", "over_last_value", "over_last_quarter"),
+    [
+        pytest.param(
+            True, 1 - 500 / 1500, 1 - 500 / 2200, id="a third of the error is two thirds"
+        ),
+        pytest.param(False, 1.0, 1.0, id="an answer that was filled in is not scored"),
+    ],
+)
+def test_skill_is_the_share_by_which_errors_are_lower(
+    counted: bool, over_last_value: float, over_last_quarter: float
+) -> None:
+    """Load steps from 100 to 200 in minute 60; for the first ten of those, 150 was foretold."""
+    values = np.where(np.arange(120) < 60, 100.0, 200.0)
+    stepped = Series(START, values, np.ones(120, bool))
+    stepped.known[60:70] = counted
+    said = np.concatenate((values[20 + AHEAD_MINUTES :], np.full(AHEAD_MINUTES, 200.0)))
+    said[60 - AHEAD_MINUTES - 20 : 70 - AHEAD_MINUTES - 20] = 150.0
+    skill = skill_of(stepped, Foretold(20, said, np.zeros(0)))
+    assert skill.over_last_value == pytest.approx(over_last_value)
+    assert skill.over_last_quarter == pytest.approx(over_last_quarter)
+
+
+def test_a_point_is_there_from_the_minute_after_the_one_it_was_made_from() -> None:
+    points = points_of(series(BEGIN + 2), Foretold(BEGIN, np.array([60.0, 120.0]), np.zeros(0)))
+    made_s = 60.0 * (START + BEGIN + 1)
+    said = [points(made_s + after) for after in (-1.0, 0.0, 59.0, 60.0, 600.0)]
+    assert said == [None, 1.0, 1.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("rps", "count"),
+    [
+        pytest.param(0.0, 1, id="one pod at least"),
+        pytest.param(2.0, 2, id="exactly full"),
+        pytest.param(2.1, 3, id="what is begun is a pod"),
+        pytest.param(1e9, 400, id="no more than anybody may have"),
+    ],
+)
+def test_replicas_are_the_load_foretold_over_the_target(rps: float, count: int) -> None:
+    player = PointAhead(points=Points(0, np.array([rps])), target_rps=1.0)
+    assert player.wanted(Seen(now=30.0, current=1, ready=1)) == count
+
+
+def test_replicas_follow_a_falling_point_five_minutes_later() -> None:
+    player = PointAhead(points=Points(0, np.array([5.0, 2.0])), target_rps=1.0)
+    seen = Seen(now=0.0, current=1, ready=1)
+    wanted = []
+    for seen.now in (45.0, 60.0, 344.0, 345.0):
+        wanted.append(player.wanted(seen))
+    assert wanted == [5, 5, 5, 2]
+
+
+def trace(hours: int, rps: float) -> Trace:
+    return Trace(name="t", start=0.0, step_s=60, requests=(60.0 * rps,) * (60 * hours))
+
+
+def test_every_share_is_played_and_by_1_percent_where_late_requests_begin() -> None:
+    """A little less is foretold than comes: where pods are meant to be full they are too few."""
+    plant, steady = PlantRules(by_tokens=False), trace(3, 20.0)
+    rows = list(swept("t", steady, plant, Points(0, np.full(180, 18.5))))
+    percents = [int(row.setting.removesuffix("%")) for row in rows]
+    coarse = len(HPA_SHARES)
+    assert percents[:coarse] == [round(100 * share) for share in HPA_SHARES]
+    assert {row.controller for row in rows} == {"lstm"}
+    assert len(percents) > coarse
+    assert not set(percents[:coarse]) & set(percents[coarse:])
+    assert rows[0].pod_hours > rows[coarse - 1].pod_hours
+    assert rows[0].violations < 0.005 < rows[coarse - 1].violations
+
+
+def test_a_trace_is_played_in_minutes_and_with_a_history() -> None:
+    long, judged = trace(96, 1.0), trace(96, 1.0).between(48 * 3600, 96 * 3600)
+    assert unfit(60, long, judged) is None
+    assert unfit(1, long, judged) is None
+    assert "too short" in str(unfit(60, judged, judged))
+    assert "30 min" in str(unfit(1800, long, judged))
