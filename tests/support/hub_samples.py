@@ -15,7 +15,8 @@ def stamp(t: float) -> str:
 
 
 def recent(now: float = NOW, minutes: int = 720, seed: int = 7) -> list[dict[str, Any]]:
-    """A morning ramp, a switch of the model for 25 minutes, and pods ahead of demand."""
+    """A morning ramp, a switch of the model for 25 minutes, pods ahead of demand and an HPA's
+    behind it."""
     rng = random.Random(seed)
 
     def demand(t: float) -> float:
@@ -37,6 +38,7 @@ def recent(now: float = NOW, minutes: int = 720, seed: int = 7) -> list[dict[str
                 "q95": round(peak * 1.24, 2),
                 "wanted": wanted,
                 "ready": min(wanted, ready),
+                "hpa": max(1, math.ceil(demand(t - 60) / 1.75)),
                 "model": "llama-8b" if switched else "llama-70b",
             }
         )
@@ -102,7 +104,14 @@ def lively_status() -> dict[str, Any]:
         "observedGeneration": 3,
         "phase": "Blocked",
         "activeModel": "llama-70b",
-        "replicas": {"current": 6, "ready": 5, "desired": 7, "reactive": 6, "forecast": 7},
+        "replicas": {
+            "current": 6,
+            "ready": 5,
+            "desired": 7,
+            "reactive": 6,
+            "forecast": 7,
+            "hpa": 8,
+        },
         "demand": {"rps": "13.4", "state": "Present"},
         "forecast": {
             "method": "GradientBoosting+Linear",

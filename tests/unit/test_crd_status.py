@@ -129,13 +129,20 @@ def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def test_a_tick_reads_as_people_read_it() -> None:
-    status = build_status({}, seen(told=[SCALE_UP]))
+    status = build_status({}, seen(told=[SCALE_UP], hpa=7))
     del status["conditions"]
     assert status == {
         "observedGeneration": 3,
         "phase": "Warned",
         "activeModel": "llama-70b",
-        "replicas": {"current": 3, "ready": 3, "desired": 5, "reactive": 4, "forecast": 9},
+        "replicas": {
+            "current": 3,
+            "ready": 3,
+            "desired": 5,
+            "reactive": 4,
+            "forecast": 9,
+            "hpa": 7,
+        },
         "demand": {"state": "Present", "rps": "12.1"},
         "forecast": {
             "method": "GradientBoosting+Linear",

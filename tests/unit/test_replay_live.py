@@ -10,7 +10,9 @@ from fake_cluster import START, policy
 from played_live import PlayedLive, Step
 from tidegate_operator.crd.spec import read_spec
 from tidegate_operator.decide.words import Forecast, Reason
-from tidegate_operator.replay.loop import replay
+from tidegate_operator.replay.hpa import Hpa
+from tidegate_operator.replay.loop import replay, usual_pods
+from tidegate_operator.replay.on_paper import usual_hpa
 from tidegate_operator.replay.ours import Tidegate
 from tidegate_operator.replay.plant import PlantRules
 from tidegate_operator.replay.result import Result
@@ -78,3 +80,19 @@ async def test_a_recorded_live_run_replays_to_the_same_decisions(strictness: str
         "CapacityAboveDemand",
     }
     assert again.pod_minutes == live.plant.paid_s / 60
+
+
+async def test_the_hpa_beside_a_live_run_is_that_of_a_replay() -> None:
+    """Told the rate that the loop measured, whatever pods there were, it wants minute by minute
+    what an HPA with a plant of its own wants."""
+    live = PlayedLive(TRACE, PLANT, SPEC, foreseen)
+    await live.run()
+    saved = live.stage.history()
+    assert saved is not None
+    told = {item["t"]: item["hpa"] for item in saved.recent if item["rps"] is not None}
+    rules = usual_hpa(read_spec(policy(**SPEC)).rules.scaling, PLANT.pod_rps)
+    played = replay(TRACE, PLANT, Hpa(rules))
+    changes = [(START, usual_pods(live.load, PLANT)), *((e.at, e.after) for e in played.events)]
+    assert told == {t: next(n for at, n in reversed(changes) if at <= t) for t in told}
+    assert len(told) > HOURS * 60 - 10
+    assert len(set(told.values())) > 5

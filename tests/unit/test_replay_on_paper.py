@@ -1,5 +1,5 @@
-"""An HPA on a request rate needs no plant to be known: on paper it asks for what the replay's HPA
-asks for, from what was known by then."""
+"""An HPA on a request rate needs no plant to be known: told the rate alone, it wants tick by tick
+what the HPA on the plant wants."""
 
 import math
 
@@ -7,100 +7,98 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate_operator.replay.autoscaler import HpaRules
+from tidegate_operator.decide.words import ScalingRules
+from tidegate_operator.replay.autoscaler import SYNC_S, HpaRules
+from tidegate_operator.replay.control import Seen
 from tidegate_operator.replay.hpa import Hpa
-from tidegate_operator.replay.loop import replay
-from tidegate_operator.replay.on_paper import Rate, counts_on_paper
-from tidegate_operator.replay.plant import PlantRules
-from tidegate_operator.replay.trace import Trace
+from tidegate_operator.replay.on_paper import OnPaper, usual_hpa
+from tidegate_operator.replay.plant import STEP_S
 
-GAP_S = 150.0
 RULES = HpaRules(target_rps=1.0, min_replicas=1, max_replicas=20)
 
 
-def minutes(*rates: float | None) -> list[Rate]:
-    return [(60.0 * i, rate) for i, rate in enumerate(rates)]
+def told(rates: list[float | None], *, found: int = 4, begun: int | None = None) -> list[int]:
+    """The count at each tick."""
+    paper = OnPaper(begun)
+    counts = (paper.look(SYNC_S * i, rps, found, RULES) for i, rps in enumerate(rates))
+    return [count for count in counts if count is not None]
 
 
 @pytest.mark.parametrize(
     ("rates", "counts"),
     [
-        pytest.param((), [], id="of nothing, nothing"),
-        pytest.param((None, None), [None, None], id="no rate is known: no count either"),
-        pytest.param((None, 3.2, 3.2), [None, 4, 4], id="it begins with what the first rate asks"),
-        pytest.param((0.0, 0.0), [1, 1], id="not below the minimum"),
-        pytest.param((90.0, 90.0), [20, 20], id="not above the maximum"),
-        pytest.param((4.0, 4.4, 4.4), [4, 4, 4], id="10 % more is within tolerance"),
-        pytest.param((4.0, 5.0, 5.0), [4, 5, 5], id="half way up to 5 it already asks for 5"),
-        pytest.param((1.0, 9.0, 9.0), [1, 5, 9], id="a burst is seen half a minute late"),
-        pytest.param((4.0, None, None), [4, 4, 4], id="without a metric the count stays"),
-        pytest.param((4.0, None, 8.0, 8.0), [4, 4, 4, 8], id="and follows the next that is known"),
-        pytest.param(
-            (6.0, *(2.0,) * 8),
-            [6, 6, 6, 6, 6, 6, 3, 2, 2],
-            id="down after five minutes, not before",
-        ),
+        pytest.param([4.0] * 4, [4] * 4, id="what it finds is enough: it stays"),
+        pytest.param([9.0] * 4, [4, 4, 8, 9], id="half a minute passes until a rate is seen"),
+        pytest.param([4.4] * 4, [4] * 4, id="10 % more is within tolerance"),
+        pytest.param([4.5] * 4, [4, 4, 5, 5], id="beyond it: rounded up"),
+        pytest.param([90.0] * 6, [4, 4, 8, 16, 20, 20], id="doubled each tick, up to the maximum"),
+        pytest.param([1e300] * 6, [4, 4, 8, 16, 20, 20], id="however high the rate"),
+        pytest.param([0.0] * 24, [4] * 22 + [1] * 2, id="down after five minutes, to one"),
+        pytest.param([None] * 30, [4] * 30, id="without a metric it stays"),
+        pytest.param([math.nan] * 30, [4] * 30, id="and with one that is none"),
+        pytest.param([6.0, None, 9.0, 9.0, 9.0], [4, 4, 6, 6, 9], id="one look that failed"),
     ],
 )
-def test_counts(rates: tuple[float | None, ...], counts: list[int | None]) -> None:
-    assert counts_on_paper(minutes(*rates), RULES, GAP_S) == counts
-
-
-def test_over_a_time_of_which_nothing_is_known_no_rate_is_made_up() -> None:
-    """Between 2 and 8 there was no 5 that anybody saw."""
-    away = [(0.0, 2.0), (60.0, 2.0), (3600.0, 8.0), (3660.0, 8.0)]
-    assert counts_on_paper(away, RULES, GAP_S) == [2, 2, 2, 8]
-
-
-def test_a_target_by_utilization_is_refused() -> None:
-    with pytest.raises(ValueError, match="target_rps"):
-        counts_on_paper(minutes(1.0), HpaRules(target_utilization=0.7), GAP_S)
-
-
-series = st.lists(st.one_of(st.none(), st.floats(0, 40)), max_size=40)
-
-
-@given(past=series, future=series, other=series)
-def test_no_count_rests_on_what_is_yet_to_come(
-    past: list[float | None], future: list[float | None], other: list[float | None]
-) -> None:
-    until = len(past)
-    counts = counts_on_paper(minutes(*past, *future), RULES, GAP_S)
-    assert counts[:until] == counts_on_paper(minutes(*past, *other), RULES, GAP_S)[:until]
-
-
-@given(rates=series)
-def test_it_stays_between_its_bounds_and_is_known_from_the_first_rate_on(
-    rates: list[float | None],
-) -> None:
-    counts = counts_on_paper(minutes(*rates), RULES, GAP_S)
-    first = next((i for i, rate in enumerate(rates) if rate is not None), len(rates))
-    assert counts[:first] == [None] * first
-    assert all(count is not None and 1 <= count <= 20 for count in counts[first:])
-
-
-@given(level=st.floats(0, 40), length=st.integers(8, 20))
-def test_on_a_steady_rate_it_is_the_ceiling(level: float, length: int) -> None:
-    counts = counts_on_paper(minutes(*[level] * length), RULES, GAP_S)
-    assert set(counts) == {min(20, max(1, math.ceil(level - 1e-9)))}
+def test_counts(rates: list[float | None], counts: list[int]) -> None:
+    assert told(rates) == counts
 
 
 @pytest.mark.parametrize(
-    ("busy", "least"),
+    ("found", "begun", "count"),
     [
-        pytest.param(10.0, 0.98, id="20 to 120 requests/s: 1 % fewer"),
-        pytest.param(1.0, 0.95, id="2 to 12 requests/s, by chance alone less even: 4 % fewer"),
+        pytest.param(3, None, 3, id="met for the first time: the pods that there are"),
+        pytest.param(3, 7, 7, id="met again: as it was left"),
+        pytest.param(0, None, 1, id="none are there: it has at least one"),
+        pytest.param(99, None, 20, id="too many are there: the most that it may have"),
     ],
 )
-def test_it_is_never_dearer_than_the_hpa_on_the_plant(busy: float, least: float) -> None:
-    """Six hours with a rise, a fall and a wave. Chance within a minute, which makes the one on the
-    plant hold more pods, is not seen on paper."""
-    rates = [busy * (6 + 4 * math.sin(i / 40) + 2 * (i % 60 > 40)) for i in range(360)]
-    rules = HpaRules(target_rps=busy, max_replicas=20)
-    trace = Trace(name="wave", start=0.0, step_s=60.0, requests=tuple(60 * r for r in rates))
-    played = replay(trace, PlantRules(cold_start_s=60.0), Hpa(rules), start_pods=6)
-    known = [(60.0 * (i + 1), rate) for i, rate in enumerate(rates)]
-    paper = sum(count or 0 for count in counts_on_paper(known, rules, GAP_S))
-    changes = [(0.0, 6), *((event.at, event.after) for event in played.events)]
-    pods = sum(next(n for at, n in reversed(changes) if at <= time) for time, _ in known)
-    assert least * pods <= paper <= pods
+def test_where_it_begins(found: int, begun: int | None, count: int) -> None:
+    assert told([None], found=found, begun=begun) == [count]
+
+
+def test_without_anything_to_aim_at_there_is_no_count_and_what_it_was_is_kept() -> None:
+    paper = OnPaper()
+    wanted = [paper.look(SYNC_S * i, 8.0, 4, RULES) for i in range(3)]
+    wanted += [paper.look(SYNC_S * i, 8.0, 4, None) for i in (3, 4)]
+    wanted += [paper.look(SYNC_S * i, 8.0, 4, RULES) for i in (5, 6, 7)]
+    assert wanted == [4, 4, 8, None, None, 8, 8, 8]
+
+
+def test_it_follows_the_target_of_the_day() -> None:
+    """A capacity that is learned anew is another target."""
+    paper = OnPaper()
+    for i in range(4):
+        paper.look(SYNC_S * i, 8.0, 8, RULES)
+    assert paper.look(SYNC_S * 4, 8.0, 8, HpaRules(target_rps=0.5, max_replicas=20)) == 16
+
+
+@pytest.mark.parametrize(
+    ("limits", "least", "most"),
+    [
+        pytest.param(ScalingRules(min_replicas=2, max_replicas=7), 2, 7, id="the policy's own"),
+        pytest.param(ScalingRules(min_replicas=0), 1, 10, id="an HPA does not go to zero"),
+    ],
+)
+def test_it_is_set_up_as_people_do(limits: ScalingRules, least: int, most: int) -> None:
+    rules = usual_hpa(limits, 2.0)
+    assert rules.target_rps == pytest.approx(1.4), "each replica at 70 % of what it carries"
+    assert (rules.min_replicas, rules.max_replicas) == (least, most)
+
+
+@given(
+    steps=st.lists(st.integers(0, 150), min_size=60, max_size=240),
+    start=st.integers(1, 20),
+)
+def test_tick_by_tick_it_wants_what_the_hpa_on_the_plant_wants(
+    steps: list[int], start: int
+) -> None:
+    """On requests that come in any way, in each step of 5 s; from when a whole window of them has
+    been seen."""
+    seen, hpa, paper = Seen(0.0, start, start), Hpa(RULES), OnPaper()
+    settled = round((RULES.window_s + RULES.lag_s) / STEP_S)
+    for i, requests in enumerate([round(STEP_S * start)] * settled + steps, 1):
+        seen.note(requests, 0.0, 0.0, start)
+        seen.now = STEP_S * i
+        if seen.now % SYNC_S == 0:
+            seen.current = hpa.wanted(seen)
+            assert paper.look(seen.now, seen.rps(RULES.window_s), start, RULES) == seen.current

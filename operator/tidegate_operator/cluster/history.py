@@ -37,7 +37,7 @@ class Checkpoint:
     counts: Sequence[float | None] = ()
     """Requests per minute; ``None``: not known."""
     recent: Sequence[Mapping[str, Any]] = ()
-    """For the page: ``t, rps, q50, q95, wanted, ready, model`` per minute of the last day."""
+    """For the page: ``t, rps, q50, q95, wanted, ready, hpa, model`` per minute of the last day."""
     looks: Any = None
     """State of the demand history besides ``counts``."""
     ledger: Any = None

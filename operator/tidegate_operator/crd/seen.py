@@ -65,6 +65,8 @@ class Seen:
     decision: Decision | None = None
     told: Sequence[Told] = ()
     cold_starts: Sequence[float] = ()
+    hpa: int | None = None
+    """Pods that a plain HPA would want; ``None``: can't be told."""
     sidecars: Sidecars = field(default_factory=Sidecars)
     injection: Health | None = None
     hold: Hold | None = None

@@ -88,7 +88,7 @@ def _blocks(seen: Seen) -> dict[str, Any]:
         }
     if inputs is not None:
         blocks |= {
-            "replicas": _replicas(spec.rules.actuator, inputs, decision),
+            "replicas": _replicas(spec.rules.actuator, inputs, decision, seen.hpa),
             "demand": _demand(inputs, None if decision is None else decision.littles_law),
             "engines": _engines(inputs.engines),
             "budgets": [
@@ -104,7 +104,9 @@ def _blocks(seen: Seen) -> dict[str, Any]:
     return blocks
 
 
-def _replicas(actuator: Actuator, inputs: Inputs, decision: Decision | None) -> dict[str, Any]:
+def _replicas(
+    actuator: Actuator, inputs: Inputs, decision: Decision | None, hpa: int | None
+) -> dict[str, Any]:
     block: dict[str, Any] = {"current": inputs.current, "ready": inputs.ready}
     if decision is not None:
         if actuator is not Actuator.SCALE:
@@ -116,6 +118,7 @@ def _replicas(actuator: Actuator, inputs: Inputs, decision: Decision | None) -> 
             "reactive": scaling.reactive,
             "forecast": scaling.forecast,
             "scheduled": scaling.scheduled,
+            "hpa": hpa,
         }
         block |= {name: count for name, count in wanted.items() if count is not None}
         if scaling.margin is not None:

@@ -143,6 +143,12 @@ def declared_capacity(rules: ScalingRules) -> UsedCapacity | None:
     return None
 
 
+def carries_rps(used: UsedCapacity, demand: Demand) -> float | None:
+    """What one replica carries in requests per second; ``None``: ``demand`` does not tell it."""
+    each, _ = _requests_each(used.signal, demand)
+    return None if each is None else used.per_replica * each
+
+
 def _requests_each(signal: Signal, demand: Demand) -> tuple[float | None, str]:
     """Requests per second that one unit of ``signal`` stands for; ``None``: not known yet."""
     if signal is Signal.TOKENS:

@@ -259,7 +259,7 @@ class PolicyLoop:
             memory = forget_scaling(memory, mind.memory)
         mind.memory = memory
         told = told_of(spec, decision, inputs.current, scaled=scaled, held=held)
-        mind.recent.look(now, inputs, decision)
+        mind.recent.look(now, spec.rules.scaling, inputs, decision)
         return self._seen(
             now,
             target_found=True,
@@ -403,6 +403,7 @@ class PolicyLoop:
             decision=decision,
             told=told,
             cold_starts=() if mind is None else tuple(mind.cold_starts.samples),
+            hpa=None if mind is None else mind.recent.hpa,
             sidecars=sidecars,
             injection=None if look is None else self._watchdog.health,
             hold=hold,

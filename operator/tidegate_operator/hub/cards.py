@@ -137,23 +137,21 @@ def charts(policy: Manifest, points: Sequence[Point], now: float, hours: int) ->
 
 def _drawings(policy: Manifest, points: Sequence[Point], span: svg.Span) -> str:
     models = [str(m.get("name")) for m in items(part(policy, "spec"), "models")]
-    aim = rival.find_aim(policy)
-    beside = rival.with_hpa(aim, points)
-    shown = [p for p in beside if p.t >= span.start]
+    shown = [p for p in points if p.t >= span.start]
     drawings: list[tuple[str, Callable[[int, str], str], str]] = [
         (
             _demand_legend(span.end - span.now),
             lambda w, n: svg.demand_chart(points, span, w, n),
             "demand",
         ),
-        (_replica_legend(shown), lambda w, n: svg.replica_chart(beside, span, w, n), "replicas"),
+        (_replica_legend(shown), lambda w, n: svg.replica_chart(points, span, w, n), "replicas"),
         (
             _model_legend(models),
             lambda w, n: svg.model_ribbon(points, span, models, w, n),
             "model",
         ),
     ]
-    notes = {"replicas": _beside_hpa(aim, shown)}
+    notes = {"replicas": _beside_hpa(policy, shown)}
     return "".join(
         f"<figure><figcaption>{legend}</figcaption>{svg.both(draw, name)}{notes.get(name, '')}"
         "</figure>"
@@ -181,17 +179,16 @@ def _replica_legend(shown: Sequence[Point]) -> str:
     return f'{legend} <span class="key k-hpa">an HPA at {USUAL_SHARE:.0%} would want</span>'
 
 
-def _beside_hpa(aim: rival.Aim, shown: Sequence[Point]) -> str:
+def _beside_hpa(policy: Manifest, shown: Sequence[Point]) -> str:
     """What both cost, or why that can't be told."""
-    if aim.why_not:
-        return f'<p class="note">What an HPA would have done is not drawn: {aim.why_not}</p>'
-    found = rival.bill(shown)
-    if aim.rules is None or not found.length_s:
-        return ""
+    found, target = rival.bill(shown), rival.target(policy)
+    if not found.length_s:
+        why = rival.why_unknown(policy)
+        return f'<p class="note">What an HPA would want is not known: {why}</p>' if why else ""
     return (
         f'<p class="note">Wanted in these {spell_s(found.length_s)}: '
         f"<b>{found.wanted_pod_hours:,.1f}</b> pod-hours; by an HPA that keeps each pod at "
-        f"{USUAL_SHARE:.0%} ({figure(aim.rules.target_rps)} requests/s), on the demand alone: "
+        f"{USUAL_SHARE:.0%}{f' ({target})' if target else ''}, on the demand alone: "
         f"<b>{found.hpa_pod_hours:,.1f}</b>. How late its requests would have been, "
         "<code>tidegate backtest</code> tells.</p>"
     )

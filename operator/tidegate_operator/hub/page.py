@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from tidegate_operator.cluster.mirror import Key
-from tidegate_operator.hub import cards, rival
+from tidegate_operator.hub import cards
 from tidegate_operator.hub.board import Board
 from tidegate_operator.hub.telling import headline, spell_s
 from tidegate_operator.hub.trail import Point
@@ -132,8 +132,7 @@ class Page:
             "status": found.get("status") or {},
         }
         if full:
-            points = rival.with_hpa(rival.find_aim(found), self._board.points(key))
-            twin["recent"] = [point.to_json() for point in points]
+            twin["recent"] = [point.to_json() for point in self._board.points(key)]
         return twin
 
 

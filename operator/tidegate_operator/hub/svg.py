@@ -159,7 +159,7 @@ def _replica_words(shown: Sequence[Point]) -> str:
     hpa = [p.hpa for p in shown if p.hpa is not None]
     if not hpa:
         return words
-    return f"{words} A plain HPA would have had from {min(hpa)} to {max(hpa)}, last {hpa[-1]}."
+    return f"{words} A plain HPA would have wanted from {min(hpa)} to {max(hpa)}, last {hpa[-1]}."
 
 
 def _count(value: int | None) -> str:

@@ -33,9 +33,9 @@ class Point:
     """Quantiles of the highest demand between ``t`` and ``t`` plus the horizon."""
     wanted: int | None = None
     ready: int | None = None
-    model: str = ""
     hpa: int | None = None
-    """Pods that a plain HPA would have asked for; worked out where it is shown (``rival``)."""
+    """Pods that a plain HPA would have wanted."""
+    model: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -106,6 +106,7 @@ def read_point(item: Mapping[str, Any]) -> Point | None:
         q95=number(item.get("q95")),
         wanted=_count(item.get("wanted")),
         ready=_count(item.get("ready")),
+        hpa=_count(item.get("hpa")),
         model=str(item.get("model") or ""),
     )
 
@@ -123,6 +124,7 @@ def point_of_status(status: Mapping[str, Any], now: float) -> Point:
         q95=number(quantiles.get("0.95")),
         wanted=_count(replicas.get("desired")),
         ready=_count(replicas.get("ready")),
+        hpa=_count(replicas.get("hpa")),
         model=str(status.get("activeModel") or ""),
     )
 

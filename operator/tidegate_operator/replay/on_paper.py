@@ -1,65 +1,74 @@
-"""What an HPA on the request rate asks for, told from the rates alone.
+"""A plain HPA on the request rate, told from the rate alone.
 
 Law: an external metric's ``AverageValue`` asks the same of a total whatever pods there are, so the
-count needs no plant; how late requests would be it does not tell. A count rests on no rate that
-was not known yet. Without a rate an HPA has no metric and leaves the count as it is.
+count needs no plant; how late requests would be it does not tell. A rate that is not known is no
+metric, and without a metric an HPA leaves the count as it is.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+import math
+from collections import deque
 
-from tidegate_operator.replay.autoscaler import SYNC_S, Autoscaler, HpaRules, by_average_value
+from tidegate_operator.decide.words import ScalingRules
+from tidegate_operator.replay.autoscaler import (
+    USUAL_SHARE,
+    Autoscaler,
+    HpaRules,
+    by_average_value,
+)
 
-Rate = tuple[float, float | None]
-"""(unix seconds, mean requests per second of the minute that ends there, or ``None``)"""
-
-
-def counts_on_paper(rates: Sequence[Rate], rules: HpaRules, gap_s: float) -> list[int | None]:
-    """Replicas at the time of each rate; ``None`` before the first that is known.
-
-    It begins with what the first known rate asks for.
-
-    Args:
-        rates: oldest first.
-        gap_s: of rates further apart nothing is known in between.
-    """
-    steps = list(_steps(rates, rules, gap_s))
-    times = [now for now, _ in steps]
-    found = (bisect_right(times, at) - 1 for at, _ in rates)
-    return [None if i < 0 else steps[i][1] for i in found]
+_ENOUGH = 2.0
+"""So many times what the most replicas are to carry asks for the most; more need not be told."""
 
 
-def _steps(rates: Sequence[Rate], rules: HpaRules, gap_s: float) -> Iterator[tuple[float, int]]:
-    """(time, count) of each sync."""
-    target = rules.target_rps
-    if target is None:
-        raise ValueError("an HPA on paper needs target_rps")
-    first = next(((at, rps) for at, rps in rates if rps is not None), None)
-    if first is None:
-        return
-    wanted = by_average_value(first[1], target, 0, rules.tolerance)
-    count = min(max(wanted, rules.min_replicas), rules.max_replicas)
-    yield first[0], count
-    scaler = Autoscaler(rules)
-    for measured_at, rps in _measured(rates, gap_s):
-        now = measured_at + rules.lag_s
-        wanted = by_average_value(rps, target, count, rules.tolerance)
-        count = scaler.count(now, count, wanted)
-        yield now, count
+def usual_hpa(limits: ScalingRules, carries_rps: float) -> HpaRules:
+    """The policy's limits, but at least one replica, as an HPA has it by default."""
+    return HpaRules(
+        target_rps=carries_rps * USUAL_SHARE,
+        min_replicas=max(1, limits.min_replicas),
+        max_replicas=max(1, limits.max_replicas),
+    )
 
 
-def _measured(rates: Sequence[Rate], gap_s: float) -> Iterator[tuple[float, float]]:
-    """The minute's mean at each sync. Of a window that lies across two minutes it is taken to lie
-    between theirs; chance makes it more and less than that, which costs an HPA pods that are not
-    seen here: 1 to 4 % (``test_replay_on_paper``)."""
-    for (before, earlier), (at, rate) in pairwise(rates):
-        if rate is None:
-            continue
-        if earlier is None or at - before > gap_s:
-            yield at, rate
-            continue
-        syncs = max(1, round((at - before) / SYNC_S))
-        for i in range(1, syncs + 1):
-            share = i / syncs
-            yield before + share * (at - before), earlier + share * (rate - earlier)
+class OnPaper:
+    """The HPA with its memory; looks come every ``SYNC_S``."""
+
+    def __init__(self, count: int | None = None) -> None:
+        """``count`` is what it had when it was left; ``None``: it takes over the pods that it
+        finds."""
+        self._count = count
+        self._autoscaler: Autoscaler | None = None
+        self._rates: deque[tuple[float, float | None]] = deque()
+
+    def look(
+        self, now: float, rps: float | None, found: int, rules: HpaRules | None
+    ) -> int | None:
+        """The count from ``now`` on; ``None``: there is nothing that it could aim at.
+
+        Args:
+            rps: requests per second of the last ``window_s``; ``None``: not known.
+            found: pods that there are.
+            rules: with ``target_rps``; what it was and how it came about stays known without.
+        """
+        self._rates.append((now, rps))
+        if rules is None or rules.target_rps is None:
+            self._rates.clear()
+            return None
+        if self._autoscaler is None:
+            self._autoscaler = Autoscaler(rules)
+        self._autoscaler.rules = rules
+        count = found if self._count is None else self._count
+        count = min(max(count, rules.min_replicas), rules.max_replicas)
+        seen_rps = self._seen(now - rules.lag_s)
+        if seen_rps is not None and 0 <= seen_rps < math.inf:
+            seen_rps = min(seen_rps, _ENOUGH * rules.max_replicas * rules.target_rps)
+            wanted = by_average_value(seen_rps, rules.target_rps, count, rules.tolerance)
+            count = self._autoscaler.count(now, count, wanted)
+        self._count = count
+        return count
+
+    def _seen(self, until: float) -> float | None:
+        """The newest rate that was measured by then."""
+        while len(self._rates) > 1 and self._rates[1][0] <= until:
+            self._rates.popleft()
+        at, rps = self._rates[0]
+        return rps if at <= until else None
