@@ -20,6 +20,8 @@ from typing import Any
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+import numpy as np  # noqa: E402
+
 from benchmarks.goals.field import (  # noqa: E402
     ALLOWED,
     START_S,
@@ -32,8 +34,7 @@ from benchmarks.goals.results import result_of, with_results  # noqa: E402
 from benchmarks.goals.score import best  # noqa: E402
 from benchmarks.lstm.lessons import (  # noqa: E402
     AHEAD_MINUTES,
-    FIRST_STEPS,
-    STEPS_PER_HOUR,
+    ROUND_STEPS,
     Foretold,
     Skill,
     foretell,
@@ -44,8 +45,6 @@ from benchmarks.lstm.played import CONTROLLER, points_of, swept, unfit  # noqa: 
 from tidegate_operator.forecast.arrays import DAY  # noqa: E402
 from tidegate_operator.forecast.series import clean  # noqa: E402
 from tidegate_operator.replay.trace import MINUTE_S, read_trace  # noqa: E402
-
-DAY_STEPS = 24 * STEPS_PER_HOUR
 
 
 def main() -> int:
@@ -95,17 +94,22 @@ def _play(path: Path) -> list[dict[str, Any]]:
 
 
 def _tell_training(name: str, foretold: Foretold, skill: Skill, took_s: float) -> None:
-    first, last = foretold.losses[:STEPS_PER_HOUR], foretold.losses[FIRST_STEPS - STEPS_PER_HOUR :]
+    first, last_day = foretold.losses[0], np.concatenate(foretold.losses[-24:])
     print(
-        f"{name}: learned in {took_s:.0f} s of CPU; loss {first.mean():.3f} in the first batches,"
-        f" {last[:STEPS_PER_HOUR].mean():.3f} before the first forecast,"
-        f" {last[-DAY_STEPS:].mean():.3f} on the last day"
+        f"{name}: learned in {took_s:.0f} s of CPU; loss {first[:ROUND_STEPS].mean():.3f} at"
+        f" first, {first[-ROUND_STEPS:].mean():.3f} before the first forecast,"
+        f" {last_day.mean():.3f} on the last day"
     )
     print(
-        f"  mean absolute error {AHEAD_MINUTES} minutes ahead: {skill.over_last_value:+.1%} below"
-        f" the last value's, {skill.over_last_quarter:+.1%} below the last quarter hour's"
+        f"  mean absolute error {AHEAD_MINUTES} minutes ahead:"
+        f" {_beside(skill.over_last_value)} that of the last value,"
+        f" {_beside(skill.over_last_quarter)} that of the last quarter hour's mean"
     )
     sys.stdout.flush()
+
+
+def _beside(skill: float) -> str:
+    return f"{abs(skill):.1%} {'below' if skill >= 0 else 'above'}"
 
 
 def _tell_played(rows: Sequence[Row], cold_start_s: float) -> None:

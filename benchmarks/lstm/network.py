@@ -1,9 +1,10 @@
 """The network, in JAX: one layer of LSTM units over the last hour, then a line.
 
 Law: what a window says is a multiple of its own mean, so that a level never seen before is no
-stranger (reversible instance normalisation: Kim et al., ICLR 2022). It is trained by Adam on
-squared errors, each over its window's mean as counts vary (Poisson), and what foretells is the
-running mean of its parameters, which is calmer than the last batch's.
+stranger (reversible instance normalisation: Kim et al., ICLR 2022), and what is learned is what
+will differ from the last quarter of an hour. Trained by Adam on squared errors, each over its
+window's mean, since counts vary so (Poisson); what foretells is a running mean of the parameters,
+which is calmer than the last batch's.
 """
 
 import math
@@ -17,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.example_libraries import optimizers
 
-from benchmarks.lstm.lessons import AHEAD_MINUTES, WINDOW_MINUTES
+from benchmarks.lstm.lessons import AHEAD_MINUTES, QUARTER, WINDOW_MINUTES
 from tidegate_operator.forecast.arrays import Floats, Indices
 
 UNITS = 32
 INPUTS = 3
-RATE = 3e-3
+RATE = 1e-3
 AVERAGED = 0.98
 """Of the running mean is kept with each batch."""
 LEAST_MEAN = 0.05
@@ -32,12 +33,12 @@ Parameters = dict[str, jax.Array]
 
 
 def fresh(seed: int) -> Parameters:
-    keys = jax.random.split(jax.random.key(seed), 3)
+    keys = jax.random.split(jax.random.key(seed))
     return {
         "in": jax.random.normal(keys[0], (INPUTS, 4 * UNITS)) / math.sqrt(INPUTS),
         "again": jax.random.normal(keys[1], (UNITS, 4 * UNITS)) / math.sqrt(UNITS),
         "bias": jnp.concatenate((jnp.ones(UNITS), jnp.zeros(3 * UNITS))),  # remembers at first
-        "out": 0.1 * jax.random.normal(keys[2], (UNITS,)) / math.sqrt(UNITS),
+        "out": jnp.zeros(UNITS),  # the last quarter of an hour at first
         "level": jnp.zeros(()),
     }
 
@@ -64,7 +65,8 @@ def _point(parameters: Parameters, inputs: jax.Array, rows: jax.Array) -> tuple[
     windows = inputs[rows[:, None] + jnp.arange(1 - WINDOW_MINUTES, 1)]
     mean = jnp.mean(windows[:, :, 0], axis=1) + LEAST_MEAN
     windows = windows.at[:, :, 0].set(windows[:, :, 0] / mean[:, None] - 1)
-    return (1 + _read(parameters, windows)) * mean, mean
+    quarter = jnp.mean(windows[:, -QUARTER:, 0], axis=1)
+    return (1 + quarter + _read(parameters, windows)) * mean, mean
 
 
 def _loss(parameters: Parameters, inputs: jax.Array, rows: jax.Array) -> jax.Array:
@@ -90,20 +92,29 @@ def _learn(taught: Any, inputs: jax.Array, batches: jax.Array) -> tuple[Any, jax
 
 
 _foretell = jax.jit(lambda *given: _point(*given)[0])
+_lost = jax.jit(_loss)
 
 
 class Lstm:
-    """A ``lessons.Network``."""
+    """A ``lessons.Network`` whose state is the number of steps, Adam's state, and the running
+    mean of the parameters."""
 
     def __init__(self, seed: int = 0) -> None:
-        parameters = fresh(seed)
-        self._taught: Any = (0, _start(parameters), parameters)
+        self._seed = seed
 
-    def learn(self, inputs: Floats, rows: Indices) -> Floats:
-        self._taught, losses = _learn(self._taught, jnp.asarray(inputs, jnp.float32), rows)
-        return np.asarray(losses, np.float64)
+    def fresh(self) -> Any:
+        parameters = fresh(self._seed)
+        return 0, _start(parameters), parameters
 
-    def foretell(self, inputs: Floats, rows: Indices) -> Floats:
-        _, _, averaged = self._taught
+    def learn(self, state: Any, inputs: Floats, batches: Indices) -> tuple[Any, Floats]:
+        state, losses = _learn(state, jnp.asarray(inputs, jnp.float32), batches)
+        return state, np.asarray(losses, np.float64)
+
+    def loss(self, state: Any, inputs: Floats, rows: Indices) -> float:
+        _, _, averaged = state
+        return float(_lost(averaged, jnp.asarray(inputs, jnp.float32), rows))
+
+    def foretell(self, state: Any, inputs: Floats, rows: Indices) -> Floats:
+        _, _, averaged = state
         said = _foretell(averaged, jnp.asarray(inputs, jnp.float32), rows)
         return np.asarray(said, np.float64)

@@ -8,14 +8,16 @@ import pytest
 from benchmarks.goals.field import HPA_SHARES
 from benchmarks.lstm.lessons import (
     AHEAD_MINUTES,
-    FIRST_STEPS,
     HISTORY_MINUTES,
-    STEPS_PER_HOUR,
+    HOURLY_ROUNDS,
+    PATIENCE,
+    ROUND_STEPS,
     WINDOW_MINUTES,
     Foretold,
     foretell,
     lessons_of,
     skill_of,
+    taught,
 )
 from benchmarks.lstm.played import PointAhead, Points, points_of, swept, unfit
 
@@ -38,53 +40,83 @@ def series(minutes: int, seed: int = 0) -> Series:
 
 @dataclass
 class LastValue:
-    """A network that foretells what is there now, and writes down what it was shown."""
+    """A network that foretells what is there now, and writes down what it was shown. Its state is
+    how many rounds it learned in; what is held out is lost by the n-th of ``held_out_losses``."""
 
+    held_out_losses: tuple[float, ...] = (1.0,)
     learned: list[tuple[Indices, Floats]] = field(default_factory=list)
     """Rows of the batches, and their answers."""
+    judged: list[Indices] = field(default_factory=list)
 
-    def learn(self, inputs: Floats, rows: Indices) -> Floats:
-        self.learned.append((rows, inputs[rows + AHEAD_MINUTES, 0]))
-        return np.ones(len(rows))
+    def fresh(self) -> int:
+        return 0
 
-    def foretell(self, inputs: Floats, rows: Indices) -> Floats:
+    def learn(self, state: int, inputs: Floats, batches: Indices) -> tuple[int, Floats]:
+        self.learned.append((batches, inputs[batches + AHEAD_MINUTES, 0]))
+        return state + 1, np.ones(len(batches))
+
+    def loss(self, state: int, inputs: Floats, rows: Indices) -> float:
+        self.judged.append(rows)
+        return self.held_out_losses[min(state, len(self.held_out_losses) - 1)]
+
+    def foretell(self, state: int, inputs: Floats, rows: Indices) -> Floats:
         return np.asarray(inputs[rows, 0])
 
 
 def test_each_hour_is_learned_from_what_came_before_it_and_from_two_weeks_at_most() -> None:
-    long, network = series(HISTORY_MINUTES + BEGIN), LastValue()
-    made = foretell(long, BEGIN, network)
-    for hour, (rows, _) in enumerate(network.learned):
-        origin = BEGIN + 60 * hour
-        assert rows.max() + AHEAD_MINUTES < origin
-        assert rows.min() >= max(WINDOW_MINUTES - 1, origin - HISTORY_MINUTES)
-    assert len(network.learned) == (len(long) - BEGIN) // 60
-    assert [len(rows) for rows, _ in network.learned[:2]] == [FIRST_STEPS, STEPS_PER_HOUR]
-    assert len(made.losses) == FIRST_STEPS + STEPS_PER_HOUR * (len(network.learned) - 1)
+    lessons = lessons_of(series(HISTORY_MINUTES + BEGIN), BEGIN)
+    for origin in (BEGIN, BEGIN + 60, HISTORY_MINUTES + BEGIN):
+        rows, held_out = lessons.split(origin)
+        assert held_out.max() + AHEAD_MINUTES < origin
+        assert rows.max() + AHEAD_MINUTES <= held_out.min()
+        assert rows.min() == max(WINDOW_MINUTES - 1, origin - HISTORY_MINUTES)
+        assert held_out.min() - rows.min() == pytest.approx(0.8 * min(origin, 14 * DAY), rel=0.03)
 
 
 def test_nothing_learned_or_foretold_changes_with_the_future() -> None:
     one, other = series(3 * DAY), series(3 * DAY)
     cut = BEGIN + 7 * 60 + 30
     other.values[cut:] = 9.0
-    learned, learned_other = LastValue(), LastValue()
-    said = foretell(one, BEGIN, learned).points
-    said_other = foretell(other, BEGIN, learned_other).points
+    network, network_other = LastValue(), LastValue()
+    said = foretell(one, BEGIN, network).points
+    said_other = foretell(other, BEGIN, network_other).points
     assert np.array_equal(said[: cut - BEGIN], said_other[: cut - BEGIN])
-    for (rows, came), (rows_other, came_other) in list(
-        zip(learned.learned, learned_other.learned, strict=True)
-    )[:8]:
-        assert np.array_equal(rows, rows_other)
-        assert np.array_equal(came, came_other)
     assert not np.array_equal(said[cut - BEGIN :], said_other[cut - BEGIN :])
+    until_then = PATIENCE + HOURLY_ROUNDS * 7
+    for k in range(until_then):
+        for shown, shown_other in zip(network.learned[k], network_other.learned[k], strict=True):
+            assert np.array_equal(shown, shown_other)
+    assert not np.array_equal(network.learned[-1][1], network_other.learned[-1][1])
 
 
 def test_what_was_filled_in_is_no_answer() -> None:
     holed = series(3 * DAY)
     holed.known[DAY : DAY + 200] = False
-    answers = lessons_of(holed, BEGIN).rows(BEGIN) + AHEAD_MINUTES
-    assert holed.known[answers].all()
-    assert {DAY - 1, DAY + 200} <= set(answers.tolist())
+    holed.known[BEGIN - 300 : BEGIN - 200] = False
+    rows, held_out = lessons_of(holed, BEGIN).split(BEGIN)
+    assert holed.known[rows + AHEAD_MINUTES].all()
+    assert holed.known[held_out + AHEAD_MINUTES].all()
+    assert {DAY - 1, DAY + 200} <= set((rows + AHEAD_MINUTES).tolist())
+
+
+@pytest.mark.parametrize(
+    ("held_out_losses", "rounds", "kept", "tried"),
+    [
+        pytest.param((1.0, 0.9, 0.8, 0.7), 3, 3, 3, id="each round that gains is kept"),
+        pytest.param((1.0, 0.9, 1.2, 1.1, 0.8), 9, 4, 9, id="a later gain makes up for losses"),
+        pytest.param((1.0, 2.0), 9, 0, PATIENCE, id="without a gain all is as it was, soon"),
+        pytest.param((1.0, 1.0), 2, 0, 2, id="no better is no gain"),
+        pytest.param((float("nan"),), 9, 0, PATIENCE, id="what can't be judged is not kept"),
+    ],
+)
+def test_a_round_is_kept_where_it_does_better_on_what_is_held_out(
+    held_out_losses: tuple[float, ...], rounds: int, kept: int, tried: int
+) -> None:
+    network, random = LastValue(held_out_losses), np.random.default_rng(0)
+    lessons = lessons_of(series(BEGIN + 60), BEGIN)
+    state, losses = taught(network, 0, lessons, BEGIN, rounds, random)
+    assert (state, len(network.learned), len(losses)) == (kept, tried, tried * ROUND_STEPS)
+    assert all(np.array_equal(rows, network.judged[0]) for rows in network.judged)
 
 
 def test_a_last_hour_that_is_not_whole_is_foretold_too() -> None:
@@ -95,7 +127,7 @@ def test_a_last_hour_that_is_not_whole_is_foretold_too() -> None:
 
 def test_a_network_that_says_less_than_nothing_means_nothing() -> None:
     class Below(LastValue):
-        def foretell(self, inputs: Floats, rows: Indices) -> Floats:
+        def foretell(self, state: int, inputs: Floats, rows: Indices) -> Floats:
             return -np.ones(len(rows))
 
     assert not foretell(series(BEGIN + 60), BEGIN, Below()).points.any()
@@ -119,13 +151,13 @@ def test_skill_is_the_share_by_which_errors_are_lower(
     stepped.known[60:70] = counted
     said = np.concatenate((values[20 + AHEAD_MINUTES :], np.full(AHEAD_MINUTES, 200.0)))
     said[60 - AHEAD_MINUTES - 20 : 70 - AHEAD_MINUTES - 20] = 150.0
-    skill = skill_of(stepped, Foretold(20, said, np.zeros(0)))
+    skill = skill_of(stepped, Foretold(20, said))
     assert skill.over_last_value == pytest.approx(over_last_value)
     assert skill.over_last_quarter == pytest.approx(over_last_quarter)
 
 
 def test_a_point_is_there_from_the_minute_after_the_one_it_was_made_from() -> None:
-    points = points_of(series(BEGIN + 2), Foretold(BEGIN, np.array([60.0, 120.0]), np.zeros(0)))
+    points = points_of(series(BEGIN + 2), Foretold(BEGIN, np.array([60.0, 120.0])))
     made_s = 60.0 * (START + BEGIN + 1)
     said = [points(made_s + after) for after in (-1.0, 0.0, 59.0, 60.0, 600.0)]
     assert said == [None, 1.0, 1.0, 2.0, 2.0]
