@@ -51,7 +51,7 @@ def main() -> int:
     trace = prepared(options.trace, options.days, plant)
     lead_s = plant.cold_start_p90_s + LEAD_MARGIN_S
     horizon = math.ceil(lead_s / 60)
-    rules = rules_for(plant, *LATE["balanced"])
+    rules = rules_for(plant, LATE["balanced"])
     begin = int(trace.start // 60)
     rolled(trace.between(trace.start, trace.start + 2.1 * DAY_S), horizon, begin_minute=begin)
     started = time.process_time()  # what is imported on first use is imported by now

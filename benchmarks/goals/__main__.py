@@ -1,8 +1,8 @@
 """Goals G1 to G8 on a folder of request traces: a table, pictures, and JSON.
 
-Every trace is played against Tidegate at four strictnesses, HPA at some twenty targets, KEDA,
-Knative's KPA, as yesterday, static pods and an oracle, in simulated time: about half an hour on
-two cores for the whole folder.
+Every trace is played against Tidegate at eight strictnesses, HPA at some twenty targets, KEDA,
+Knative's KPA, as yesterday, static pods and an oracle, in simulated time: about three quarters of
+an hour on two cores for the whole folder.
 
     make bench-forecast ARGS="[--traces FOLDER] [--only NAME ...] [--json F] [--pictures FOLDER]"
 """

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tidegate_operator.demo
-from tidegate_operator.decide.margins import under
+from tidegate_operator.decide.margins import keeping, under
 from tidegate_operator.decide.rungs import ModelRule
 from tidegate_operator.decide.trial import Margin
 from tidegate_operator.decide.words import LEAD_MARGIN_S, Mode, Rules, ScalingRules
@@ -39,14 +39,17 @@ PEAK_PODS, PEAK_UTILIZATION = 20, 0.7
 HISTORY_DAYS = 2
 MAX_PODS = 400
 LATE = {
-    "strict": (0.001, 0.99),
-    "0.25%": (0.0025, 0.95),
-    "balanced": (0.005, 0.95),
-    "0.75%": (0.0075, 0.95),
-    "lean": (0.01, 0.90),
+    "strict": 0.001,
+    "0.2%": 0.002,
+    "0.35%": 0.0035,
+    "balanced": 0.005,
+    "0.7%": 0.007,
+    "lean": 0.01,
+    "1.5%": 0.015,
+    "2.5%": 0.025,
 }
-"""Tidegate's rows: allowed share of late requests, and the quantile it begins with. ``balanced``
-is the default."""
+"""Tidegate's rows: ``scaling.strictness``, as the share of requests that may be late.
+``balanced`` is the default."""
 FIXED = Margin(0.9, 0.95, 0.95)
 """The margin that the default begins with, kept for ever: what choosing it is worth."""
 HPA_STEP = 5
@@ -153,10 +156,10 @@ def _players(
     minutes: Trace, plant: PlantRules, ahead: ForecastSource
 ) -> Iterator[tuple[str, str, Controller]]:
     lead_s = plant.cold_start_p90_s + LEAD_MARGIN_S
-    for setting, (late, quantile) in LATE.items():
-        rules = rules_for(plant, late, quantile)
+    for setting, late in LATE.items():
+        rules = rules_for(plant, late)
         yield "tidegate", setting, Tidegate(rules, ahead, lead_s=lead_s)
-    alone = rules_for(plant, *LATE["balanced"])
+    alone = rules_for(plant, LATE["balanced"])
     fixed = replace(alone, scaling=under(replace(alone.scaling, allowed_late=None), FIXED))
     yield "tidegate-fixed", "q0.95", Tidegate(fixed, ahead, lead_s=lead_s)
     yield "tidegate-reactive", "balanced", Tidegate(alone, no_forecast, lead_s=lead_s)
@@ -211,15 +214,13 @@ def _swept(rows: Sequence[Row]) -> Iterator[tuple[float, Row]]:
     return zip(HPA_SHARES, hpas, strict=True)
 
 
-def rules_for(plant: PlantRules, late: float, quantile: float) -> Rules:
+def rules_for(plant: PlantRules, late: float) -> Rules:
     scaling = ScalingRules(
         max_replicas=MAX_PODS,
         capacity_rps=plant.pod_rps,
         wait_target_s=plant.slo_wait_s,
-        allowed_late=late,
-        quantile=quantile,
     )
-    return Rules(mode=Mode.ENFORCE, models=(ModelRule(name="m"),), scaling=scaling)
+    return Rules(mode=Mode.ENFORCE, models=(ModelRule(name="m"),), scaling=keeping(late, scaling))
 
 
 def _peak_pods(minutes: Trace, plant: PlantRules) -> int:

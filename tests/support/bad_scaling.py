@@ -22,6 +22,20 @@ BAD_SCALING = (
         "must be at least 1 unless scaleToZero.enabled is true",
     ),
     Bad(
+        "its strictness lets nobody ever be late",
+        scaling(strictness="0.00%"),
+        "spec.scaling.strictness",
+        "must be Lean, Balanced, Strict, or a percentage above 0% and below 10% such as 0.25%, "
+        "was: 0.00%",
+    ),
+    Bad(
+        "its strictness lets many be late",
+        scaling(strictness="10%"),
+        "spec.scaling.strictness",
+        "must be Lean, Balanced, Strict, or a percentage above 0% and below 10% such as 0.25%, "
+        "was: 10%",
+    ),
+    Bad(
         "it scales to zero and keeps one",
         scaling(minReplicas=1, scaleToZero={"enabled": True}),
         "spec.scaling.minReplicas",
@@ -190,7 +204,8 @@ BAD_SCALING = (
         "its strictness is none",
         scaling(strictness="Loose"),
         "spec.scaling.strictness",
-        'Unsupported value: "Loose": supported values: "Lean", "Balanced", "Strict"',
+        "must be Lean, Balanced, Strict, or a percentage above 0% and below 10% such as 0.25%, "
+        "was: Loose",
     ),
     Bad(
         "it looks ahead too short a time",

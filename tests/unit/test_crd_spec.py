@@ -55,6 +55,25 @@ def test_a_full_policy_is_read_whole() -> None:
     assert spec.max_request_bytes == 4 * 1024 * 1024
 
 
+@pytest.mark.parametrize(
+    ("strictness", "late", "begins"),
+    [
+        pytest.param("Lean", 0.01, (0.9, 0.8), id="lean"),
+        pytest.param("Balanced", 0.005, (0.95, 0.7), id="balanced"),
+        pytest.param("Strict", 0.001, (0.99, 0.6), id="strict"),
+        pytest.param("0.05%", 0.0005, (0.99, 0.6), id="stricter"),
+        pytest.param("0.25%", 0.0025, (0.95, 0.7), id="between strict and balanced"),
+        pytest.param("9.99%", 0.0999, (0.9, 0.8), id="the leanest"),
+    ],
+)
+def test_strictness_is_a_word_or_a_share_of_late_requests(
+    strictness: str, late: float, begins: tuple[float, float]
+) -> None:
+    scaling = read_spec(manifest(scaling__strictness=strictness)).rules.scaling
+    assert scaling.allowed_late == pytest.approx(late)
+    assert (scaling.quantile, scaling.reactive_alone_utilization) == begins
+
+
 def test_the_least_policy_has_the_schemas_defaults() -> None:
     spec = read_spec({"spec": {"targetRef": {"name": "llama"}, "models": [{"name": "m"}]}})
     assert spec.rules.mode is Mode.SHADOW
@@ -202,8 +221,21 @@ def test_the_least_policy_has_the_schemas_defaults() -> None:
         ),
         pytest.param(
             {"scaling__strictness": "Hard"},
-            "spec.scaling.strictness must be one of Lean, Balanced, Strict, was: Hard",
+            "spec.scaling.strictness must be Lean, Balanced, Strict, or a percentage above 0% and "
+            "below 10% such as 0.25%, was: Hard",
             id="an unknown strictness",
+        ),
+        pytest.param(
+            {"scaling__strictness": "0.0%"},
+            "spec.scaling.strictness must be Lean, Balanced, Strict, or a percentage above 0% and "
+            "below 10% such as 0.25%, was: 0.0%",
+            id="nobody may ever be late",
+        ),
+        pytest.param(
+            {"scaling__strictness": "10%"},
+            "spec.scaling.strictness must be Lean, Balanced, Strict, or a percentage above 0% and "
+            "below 10% such as 0.25%, was: 10%",
+            id="everybody may be late",
         ),
         pytest.param(
             {"scaling__forecast__horizon": "5s"},

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from full_policy import manifest
+from tidegate_operator.crd.spec import read_spec
 from tidegate_operator.decide.counterfactual import late_of, margin_in_use
 from tidegate_operator.decide.counterfactual import step as step_with
 from tidegate_operator.decide.load import find_load
@@ -199,15 +201,19 @@ def test_until_there_is_evidence_the_policys_own_margin_stands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quantile", "expected"),
+    ("strictness", "ahead", "alone"),
     [
-        pytest.param(0.9, Margin(0.9, 0.9, 1.0), id="Lean"),
-        pytest.param(0.95, Margin(0.9, 0.95, 0.95), id="Balanced"),
-        pytest.param(0.99, Margin(0.9, 0.99, 0.95), id="Strict"),
+        pytest.param("Lean", Margin(0.9, 0.9, 1.0), Margin(0.8), id="Lean"),
+        pytest.param("Balanced", Margin(0.9, 0.95, 0.95), Margin(0.7), id="Balanced"),
+        pytest.param("Strict", Margin(0.9, 0.99, 0.95), Margin(0.6), id="Strict"),
     ],
 )
-def test_strictness_says_what_a_policy_begins_with(quantile: float, expected: Margin) -> None:
-    assert margin_in_use(replace(RULES, quantile=quantile), Trial(), True) == expected
+def test_strictness_says_what_a_policy_begins_with(
+    strictness: str, ahead: Margin, alone: Margin
+) -> None:
+    rules = read_spec(manifest(scaling__strictness=strictness)).rules.scaling
+    assert margin_in_use(rules, Trial(), True) == ahead
+    assert margin_in_use(rules, Trial(), False) == alone
 
 
 def test_a_forecast_that_knows_what_comes_is_used() -> None:
@@ -232,6 +238,24 @@ def test_without_a_forecast_steps_that_nobody_foresees_cost_more_room() -> None:
     }
     assert room["steps"] <= 0.5
     assert room["calm"] == 0.95
+
+
+@pytest.mark.parametrize(
+    ("rps", "expected"),
+    [
+        pytest.param(1.6, 2, id="one pod of two a second is late by chance at 80 %"),
+        pytest.param(1.0, 1, id="and not at half of it"),
+    ],
+)
+def test_few_pods_are_late_by_chance_though_the_mean_load_fits(rps: float, expected: int) -> None:
+    """A fluid of 80 % waits for nobody; requests that come in clusters do."""
+    trial = Trial()
+    for minute in range(ENOUGH):
+        trial = step(RULES, looked(T0 + 60.0 * minute, rps), trial)
+    load, _ = find_load(RULES, looked(T0, rps).demand)
+    assert load is not None
+    margin = margin_in_use(RULES, trial, False)
+    assert load.pods(rps, margin.reactive_utilization) == expected
 
 
 def test_a_forecast_that_cries_wolf_does_not_pay() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate_operator.decide.queueing import pods_needed, waiting_share
+from tidegate_operator.decide.queueing import late_share, pods_needed, waiting_share
 
 
 def pods(
@@ -159,3 +159,43 @@ def test_never_below_capacity_and_never_more_than_one_too_many(
     assert late(count) <= allowed + 1e-9
     fewer = (count - 1) * capacity * rule["utilization"]
     assert fewer < rps * (1 + 1e-6) or late(count - 1) > allowed - 1e-9
+
+
+# --- the share that waits too long ---------------------------------------------------------------
+
+
+def late(rps: float, pods: int, *, service_s: float | None = 4.0) -> float:
+    return late_share(rps, pods, capacity_rps=2.0, service_s=service_s, wait_target_s=4.0)
+
+
+@pytest.mark.parametrize(
+    ("rps", "pods", "service_s", "share"),
+    [
+        # A pod of one slot: M/M/1, where rho exp(-(mu - lambda) t) waits longer than t.
+        pytest.param(1.0, 1, 0.5, 0.5 * math.exp(-4.0), id="one slot, half busy"),
+        pytest.param(1.8, 1, 0.5, 0.9 * math.exp(-0.8), id="one slot, nearly always busy"),
+        pytest.param(0.0, 1, 4.0, 0.0, id="nobody comes"),
+        pytest.param(2.0, 1, 4.0, 1.0, id="as many come as can be served: the queue never ends"),
+        pytest.param(5.0, 1, 4.0, 1.0, id="an overload"),
+        pytest.param(1.0, 0, 4.0, 1.0, id="no pod"),
+        pytest.param(1.9, 1, None, 0.0, id="below capacity, and no service time to tell from"),
+    ],
+)
+def test_late_share(rps: float, pods: int, service_s: float | None, share: float) -> None:
+    assert late(rps, pods, service_s=service_s) == pytest.approx(share, rel=1e-9)
+
+
+@settings(deadline=None)
+@given(st.floats(0.1, 200), st.floats(0.5, 0.999))
+def test_late_share_is_the_inverse_of_pods_needed(rps: float, percentile: float) -> None:
+    """With as many pods as are needed the share holds, and with one less it does not."""
+    enough = pods(rps, wait_percentile=percentile)
+    assert late(rps, enough) <= (1.0 - percentile) * (1 + 1e-9)
+    assert enough == 1 or late(rps, enough - 1) > (1.0 - percentile) * (1 - 1e-9)
+
+
+def test_at_the_same_utilization_few_pods_make_more_wait_than_many() -> None:
+    shares = [late(0.9 * 2.0 * count, count) for count in (1, 2, 5, 20)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > 0.2
+    assert shares[-1] < 0.001

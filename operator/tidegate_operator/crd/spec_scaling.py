@@ -15,13 +15,15 @@ from tidegate_operator.crd.fields import (
     parse_duration_s,
     read_timezone,
 )
+from tidegate_operator.decide.margins import keeping
 from tidegate_operator.decide.schedules import DAYS, EVERY_DAY, Schedule
 from tidegate_operator.decide.signals import Signal
 from tidegate_operator.decide.words import Actuator, OnLost, ScalingRules
 from tidegate_operator.forecast.known import Holidays
 
-_STRICTNESS = {"Lean": (0.01, 0.90), "Balanced": (0.005, 0.95), "Strict": (0.001, 0.99)}
-"""Share of requests that may be late, and the forecast quantile that a policy begins with."""
+_STRICTNESS = {"Lean": 0.01, "Balanced": 0.005, "Strict": 0.001}
+"""Share of requests that may be late."""
+_ONE_DIGIT_PERCENT = re.compile(r"[0-9](\.[0-9]{1,2})?%")
 _PERCENTILES = {name: float(name) / 100 for name in ("50", "75", "90", "95", "99")}
 HORIZON_MIN_S, HORIZON_MAX_S = 120.0, 3600.0
 MIN_COLD_STARTS = 3
@@ -70,6 +72,7 @@ def read_scaling(spec: Fields, scaling: Fields | None) -> ScalingRules:
         rules |= _read_capacity(scaling)
         rules |= _read_on_lost(spec.below("metrics"), rules["max_replicas"])
         rules["schedules"] = _read_schedules(scaling, rules["max_replicas"])
+        return keeping(_read_strictness(scaling), ScalingRules(**rules))
     return ScalingRules(**rules)
 
 
@@ -92,15 +95,26 @@ def _read_replicas(scaling: Fields) -> dict[str, Any]:
         raise scaling.fault(
             "minReplicas", f"must be 0 where scaleToZero.enabled is true, was: {low}"
         )
-    allowed_late, quantile = scaling.choice("strictness", _STRICTNESS, "Balanced")
     return {
         "min_replicas": low,
         "max_replicas": high,
         "idle_before_zero_s": to_zero.duration_s("after", "30m") if sleeps else None,
-        "allowed_late": allowed_late,
-        "quantile": quantile,
         "forecast_enabled": scaling.below("forecast").flag("enabled", True),
     }
+
+
+def _read_strictness(scaling: Fields) -> float:
+    """Share of requests that may be late."""
+    text = scaling.text("strictness", "Balanced")
+    if text in _STRICTNESS:
+        return _STRICTNESS[text]
+    share = scaling.share("strictness") if _ONE_DIGIT_PERCENT.fullmatch(text) else 0.0
+    if share == 0:
+        words = "or a percentage above 0% and below 10% such as 0.25%"
+        raise scaling.fault(
+            "strictness", f"must be {', '.join(_STRICTNESS)}, {words}, was: {text}"
+        )
+    return share
 
 
 def _read_capacity(scaling: Fields) -> dict[str, Any]:

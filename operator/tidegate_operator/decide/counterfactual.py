@@ -5,8 +5,11 @@ nothing that a decision at that time could not have known. Load is a fluid withi
 is decided here and nothing of it reaches the target: these pods exist on paper.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
+from tidegate_operator.decide.limits import near_enough
 from tidegate_operator.decide.load import Load
 from tidegate_operator.decide.margins import (
     ALONE,
@@ -15,8 +18,10 @@ from tidegate_operator.decide.margins import (
     MARGINS,
     WITH_FORECAST,
     cheapest,
+    under,
 )
 from tidegate_operator.decide.need import at_quantile, usable_forecast
+from tidegate_operator.decide.queueing import settling_s
 from tidegate_operator.decide.trial import Book, Margin, Plant, Trial
 from tidegate_operator.decide.words import LEAD_MARGIN_S, Forecast, Inputs, ScalingRules
 
@@ -25,6 +30,7 @@ LONGEST_STEP_S = 180.0
 """After a longer silence the plants begin anew, with the pods that are there: nobody knows what
 came meanwhile."""
 CHOOSE_EVERY_S = 3600.0
+HAIR = 1e-9
 QUEUE_CAP_S = 30.0
 """Seconds of work that a plant lets wait; what comes beyond counts as dropped."""
 
@@ -44,11 +50,11 @@ def step(rules: ScalingRules, inputs: Inputs, load: Load, trial: Trial) -> Trial
         happened = [_serve(load, plant, now - past_s, now) for plant in plants]
         trial = _booked(trial, plants, [late for _, late in happened], rps, past_s, forecast)
         plants = tuple(plant for plant, _ in happened)
-    needs = _needs(rules, load, forecast)
     cold_start_s = max(0.0, inputs.lead_s - LEAD_MARGIN_S)
+    wanted = _wanted(rules, load, forecast, [plant.pods for plant in plants])
     plants = tuple(
         _scaled(rules, plant, need, now, cold_start_s)
-        for plant, need in zip(plants, needs, strict=True)
+        for plant, need in zip(plants, wanted, strict=True)
     )
     return _chosen(rules, replace(trial, stepped_at=now, plants=plants), now, forecast is not None)
 
@@ -122,20 +128,28 @@ def _chosen(rules: ScalingRules, trial: Trial, now: float, trusted: bool) -> Tri
     return replace(trial, chosen=chosen, chosen_at=now, trusted=trusted)
 
 
-def _needs(rules: ScalingRules, load: Load, forecast: Forecast | None) -> list[int]:
-    """Pods that each margin calls for now."""
+def _wanted(
+    rules: ScalingRules, load: Load, forecast: Forecast | None, counts: Sequence[int]
+) -> list[int]:
+    """Pods that each margin calls for now, where it has so many; its own count where the
+    difference is not worth a step."""
     reactive = {
         share: load.pods(load.rps, share)
         for share in {margin.reactive_utilization for margin in MARGINS}
     }
-    needs = []
-    for margin in MARGINS:
-        need = reactive[margin.reactive_utilization]
+    wanted = []
+    for margin, current in zip(MARGINS, counts, strict=True):
+        share, ahead, asked_for = margin.reactive_utilization, None, 0
         if margin.quantile is not None and forecast is not None:
             ahead = at_quantile(forecast, margin.quantile) or 0.0
-            need = max(need, load.pods(ahead / margin.forecast_utilization, 1.0))
-        needs.append(min(max(need, 1, rules.min_replicas), rules.max_replicas))
-    return needs
+            asked_for = load.pods(ahead / margin.forecast_utilization, 1.0)
+        need = min(max(reactive[share], asked_for, rules.min_replicas, 1), rules.max_replicas)
+        if need != current:
+            roomy = replace(load, rules=under(rules, margin))
+            if near_enough(roomy, current, need, share, asked_for, ahead):
+                need = min(max(current, rules.min_replicas), rules.max_replicas)
+        wanted.append(need)
+    return wanted
 
 
 def _serve(load: Load, plant: Plant, began: float, now: float) -> tuple[Plant, float]:
@@ -149,9 +163,18 @@ def _serve(load: Load, plant: Plant, began: float, now: float) -> tuple[Plant, f
     room = max(rate, load.capacity_rps) * QUEUE_CAP_S
     dropped = min(arrived, max(0.0, after - room))
     late = late_of(plant.waiting, rps, rate, past_s, load.rules.wait_target_s)
-    starting = tuple(entry for entry in plant.starting if entry[0] > now)
+    by_chance = plant.by_chance
+    if rps < rate:
+        steady = load.late_share(int(rate / load.capacity_rps + HAIR))
+        settled = 1.0 - math.exp(-past_s / settling_s(rps, rate))
+        by_chance += (steady - by_chance) * settled
+        late = max(late, arrived * by_chance)
     served = Plant(
-        pods=plant.pods, starting=starting, waiting=min(after, room), wanted=plant.wanted
+        pods=plant.pods,
+        starting=tuple(entry for entry in plant.starting if entry[0] > now),
+        waiting=min(after, room),
+        by_chance=by_chance,
+        wanted=plant.wanted,
     )
     return served, min(arrived, max(late, dropped))
 
@@ -191,4 +214,10 @@ def _scaled(
     elif need < pods and not starting:
         held = min(wanted[0][1], pods)
         pods = max(held, pods - max(1, int(pods * rules.down_max_share)))
-    return Plant(pods=pods, starting=starting, waiting=plant.waiting, wanted=wanted)
+    return Plant(
+        pods=pods,
+        starting=starting,
+        waiting=plant.waiting,
+        by_chance=plant.by_chance,
+        wanted=wanted,
+    )

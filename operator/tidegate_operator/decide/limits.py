@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field
 
 from tidegate_operator.decide.bounds import Bounds
+from tidegate_operator.decide.load import Load
 from tidegate_operator.decide.need import Need
 from tidegate_operator.decide.past import Past
 from tidegate_operator.decide.signals import CapacitySource
@@ -27,9 +28,7 @@ class Steps:
             self.target = after
 
 
-def recommend(
-    rules: ScalingRules, inputs: Inputs, need: Need, bounds: Bounds, steps: Steps
-) -> int:
+def recommend(inputs: Inputs, need: Need, bounds: Bounds, steps: Steps) -> int:
     """What demand, forecast and schedules call for within the limits; the current count where the
     difference is too small."""
     current = inputs.current
@@ -43,7 +42,7 @@ def recommend(
             steps.target = wanted
     steps.target = max(steps.target, need.pressed)
     keep_within(bounds, steps)
-    if bounds.least <= current <= bounds.most and _tolerable(rules, inputs, need, steps.target):
+    if bounds.least <= current <= bounds.most and _tolerable(inputs, need, steps.target):
         steps.bend(current, Reason.TOLERANCE)
     return steps.target
 
@@ -53,26 +52,40 @@ def keep_within(bounds: Bounds, steps: Steps) -> None:
     steps.bend(min(steps.target, bounds.most), bounds.most_reason)
 
 
-def _tolerable(rules: ScalingRules, inputs: Inputs, need: Need, target: int) -> bool:
+def _tolerable(inputs: Inputs, need: Need, target: int) -> bool:
+    asked_for = max(need.forecast or 0, need.event or 0, need.pressed)
+    return near_enough(
+        need.load, inputs.current, target, need.utilization, asked_for, need.forecast_rps
+    )
+
+
+def near_enough(
+    load: Load,
+    current: int,
+    target: int,
+    utilization: float,
+    asked_for: int,
+    ahead_rps: float | None,
+) -> bool:
     """Whether load over the current count's capacity is within the tolerance, as HPA means it.
 
-    What a forecast or a schedule asks for is never tolerated away: a quantile leaves no slack to
-    forgive. Nor is the way to and from zero: there is no load to be near to.
+    What a forecast or a schedule asks for (``asked_for``, in pods) is never tolerated away: a
+    quantile leaves no slack to forgive. Nor is the way to and from zero: there is no load to be
+    near to.
     """
-    current, load = inputs.current, need.load
+    tolerance = load.rules.tolerance
     if 0 in (current, target):
         return False
     if target > current:
-        if max(need.forecast or 0, need.event or 0, need.pressed) > current:
+        if asked_for > current:
             return False
-        return load.pods(load.rps / (1.0 + rules.tolerance), need.utilization) <= current
-    if target == current or rules.tolerance >= 1:
+        return load.pods(load.rps / (1.0 + tolerance), utilization) <= current
+    if target == current or tolerance >= 1:
         return False
-    fuller = 1.0 / (1.0 - rules.tolerance)
-    if load.pods(load.rps * fuller, need.utilization) > current:
+    fuller = 1.0 / (1.0 - tolerance)
+    if load.pods(load.rps * fuller, utilization) > current:
         return True
-    ahead = need.forecast_rps
-    return ahead is not None and load.forecast_pods(ahead * fuller) > current
+    return ahead_rps is not None and load.forecast_pods(ahead_rps * fuller) > current
 
 
 def limit_up(

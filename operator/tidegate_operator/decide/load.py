@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidegate_operator.decide.capacity import Book, Carried, capacity_of, learn
-from tidegate_operator.decide.queueing import pods_needed
+from tidegate_operator.decide.queueing import late_share, pods_needed
 from tidegate_operator.decide.signals import CapacitySource, Signal, UsedCapacity
 from tidegate_operator.decide.words import Demand, ScalingRules
 
@@ -37,6 +37,16 @@ class Load:
             wait_target_s=self.rules.wait_target_s,
             wait_percentile=self.rules.wait_percentile,
             utilization=utilization,
+        )
+
+    def late_share(self, pods: int) -> float:
+        """Share of the requests that wait too long on ``pods`` for as long as the load stays."""
+        return late_share(
+            self.rps,
+            pods,
+            capacity_rps=self.capacity_rps,
+            service_s=self.service_s,
+            wait_target_s=self.rules.wait_target_s,
         )
 
     def forecast_pods(self, rps: float) -> int:

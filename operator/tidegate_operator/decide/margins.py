@@ -36,6 +36,10 @@ ALONE = tuple(
 """Where no forecast is trusted, or none pays: what an HPA's target is."""
 MARGINS = (*WITH_FORECAST, *ALONE)
 
+BEGINNINGS = ((0.001, 0.99, 0.6), (0.005, 0.95, 0.7), (1.0, 0.90, 0.8))
+"""Up to which share of late requests a policy begins with which quantile of the forecast and,
+where there is none, with demand filling how much of the capacity."""
+
 HALF_LIFE_S = 3 * 86400.0
 """Of evidence: more than one day, and no month's growth."""
 LEAST_MINUTES = 6 * 60
@@ -67,6 +71,20 @@ def cheapest(book: Book, allowed_late: float, own: int, standing: int | None) ->
         return standing
     return min(
         (k for k in fit if book.pod_s[k] <= as_cheap), key=lambda k: (book.late[k], book.pod_s[k])
+    )
+
+
+def keeping(allowed_late: float, rules: ScalingRules) -> ScalingRules:
+    """``rules`` of which no more than ``allowed_late`` of the requests may be late, with the room
+    that stands until there is evidence."""
+    quantile, alone = next(
+        (quantile, alone) for most, quantile, alone in BEGINNINGS if allowed_late <= most
+    )
+    return replace(
+        rules,
+        allowed_late=allowed_late,
+        quantile=quantile,
+        reactive_alone_utilization=alone,
     )
 
 

@@ -14,6 +14,8 @@ _FORGET = 8.0
 there has lost e^-32 of its weight when the load is reached."""
 _HALVINGS = 50
 """Of an interval of all slots: down to what a float can tell."""
+_NEVER = 1e-9
+"""A share that is none."""
 _ALMOST_ALL = 0.9999
 """Nothing keeps *every* request of a random stream from waiting; a percentile of 1 means this."""
 
@@ -31,6 +33,40 @@ def waiting_share(busy: float, slots: int) -> float:
     for n in range(start + 1, slots + 1):
         inverse = 1.0 + inverse * n / busy
     return _share(busy, slots, inverse)
+
+
+def late_share(
+    rps: float,
+    pods: int,
+    *,
+    capacity_rps: float,
+    service_s: float | None,
+    wait_target_s: float,
+) -> float:
+    """Share of the requests that wait past ``wait_target_s`` at a steady ``rps`` on ``pods``, by
+    chance alone: below capacity, too, requests come in clusters.
+
+    1 from the capacity up; 0 below it where ``service_s`` is unknown. The inverse of
+    ``pods_needed``.
+    """
+    if rps >= pods * capacity_rps:
+        return 1.0 if rps > 0 else 0.0
+    if service_s is None or not 0 < service_s < math.inf:
+        return 0.0
+    each = max(1, round(capacity_rps * service_s))
+    slot_s = each / capacity_rps
+    return _late(rps * slot_s, pods * each, wait_target_s / slot_s)
+
+
+def settling_s(rps: float, most_rps: float) -> float:
+    """How long a queue takes to become what a new load makes of it: its relaxation time
+    1 / (sqrt(mu) - sqrt(lambda))^2, seconds (Morse, Queues, Inventories and Maintenance, 1958,
+    chapter 6).
+
+    Infinite from ``most_rps``, the capacity of all pods, up.
+    """
+    apart = math.sqrt(most_rps) - math.sqrt(rps)
+    return 1.0 / (apart * apart) if apart > 0 else math.inf
 
 
 def pods_needed(
@@ -81,12 +117,18 @@ def _carried(slots: int, wait_in_services: float, late: float) -> float:
     low, high = 0.0, float(slots)
     for _ in range(_HALVINGS):
         busy = (low + high) / 2
-        waits_long = math.exp(-(slots - busy) * wait_in_services)
-        if waiting_share(busy, slots) * waits_long <= late:
+        if _late(busy, slots, wait_in_services) <= late:
             low = busy
         else:
             high = busy
     return low
+
+
+@lru_cache(maxsize=64)
+def _late(busy: float, slots: int, wait_in_services: float) -> float:
+    """Share that waits longer than ``wait_in_services`` service times."""
+    waits_long = math.exp(-(slots - busy) * wait_in_services)
+    return waits_long * waiting_share(busy, slots) if waits_long > _NEVER else 0.0
 
 
 def _start(busy: float) -> tuple[int, float]:

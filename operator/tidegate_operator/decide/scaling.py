@@ -110,7 +110,7 @@ def _with(
     """The decision, and the count that was called for before limits on steps."""
     need = find_need(rules, inputs, load, expected_rps(memory.before_events, calendar))
     steps = Steps(need.reactive)
-    recommendation = recommend(rules, inputs, need, bounds, steps)
+    recommendation = recommend(inputs, need, bounds, steps)
     if recommendation > inputs.current:
         heed_lower_bound(inputs, need, bounds, steps)
         limit_up(rules, inputs, past, bounds, steps)

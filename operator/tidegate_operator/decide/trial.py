@@ -46,6 +46,8 @@ class Plant:
     """(ready at, pods), soonest first."""
     waiting: float = 0.0
     """Requests."""
+    by_chance: float = 0.0
+    """Share of those that come at this moment who are late though the mean load can be carried."""
     wanted: tuple[tuple[float, int], ...] = ()
     """(time, pods) within the stabilisation window, without those that a later one outdid."""
 

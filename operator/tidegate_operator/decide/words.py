@@ -209,7 +209,7 @@ class ScalingRules:
     (docs/forecasting.md)."""
     reactive_alone_utilization: float = 0.7
     """The same where no forecast is trusted: then this margin alone stands between a rise and the
-    pods for it (docs/forecasting.md)."""
+    pods for it. At first 0.8 with Lean, 0.7 with Balanced, 0.6 with Strict."""
     forecast_utilization: float = 0.95
     """Share of capacity that a forecast quantile may fill (rho = .95)."""
     quantile: float | None = 0.95
