@@ -146,8 +146,9 @@ def replica_chart(points: Sequence[Point], span: Span, width: int, name: str) ->
         *_grid(frame, "pods", whole=True),
         *_ready_area(frame, shown),
         *_now_line(frame),
-        *_stairs(frame, shown, lambda p: p.wanted, "line-wanted"),
+        # Below the wanted, whose gaps let it be seen where both are the same.
         *_stairs(frame, shown, lambda p: p.hpa, "line-hpa"),
+        *_stairs(frame, shown, lambda p: p.wanted, "line-wanted"),
     ]
     return frame.drawn("Replicas", _replica_words(shown), parts)
 
