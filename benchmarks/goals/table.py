@@ -5,19 +5,18 @@ Law: nothing is rounded here that the run had not measured; a row that is not th
     python -m benchmarks.goals.table F
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-Result = Mapping[str, Any]
+from benchmarks.goals.results import Result, read_run
+
 ALLOWED = 0.005
 
 
 def main() -> int:
-    told = json.loads(Path(sys.argv[1]).read_text())
-    print("\n".join(lines_of(told)))
+    print("\n".join(lines_of(read_run(Path(sys.argv[1])))))
     return 0
 
 

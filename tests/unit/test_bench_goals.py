@@ -1,6 +1,7 @@
 """Goals are scored from what was played: best in hindsight, ratios, and honest about what can't be
 told."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from benchmarks.goals import picture, score, table
 from benchmarks.goals.field import DAILY, Played, Row, find_traces, finer, jobs_of, part_of
-from benchmarks.goals.results import result_of, with_results
+from benchmarks.goals.results import read_run, result_of, with_results
 
 
 def row(controller: str, setting: str, pod_hours: float, late: float, wait: float = 0.0) -> Row:
@@ -207,11 +208,34 @@ def test_the_lstm_has_a_column_where_it_was_played(late: float, cell: str) -> No
     assert not any("LSTM" in line for line in table.lines_of(told(*USUAL)))
 
 
-def test_results_that_are_added_replace_those_of_their_controller_alone() -> None:
-    run = told(*USUAL, row("lstm", "70%", 90, 0.1), row("lstm", "75%", 85, 0.2))
+def test_results_that_are_added_replace_those_of_their_controller_on_their_traces() -> None:
+    old, elsewhere = row("lstm", "70%", 90, 0.1), result_of(row("lstm", "75%", 85, 0.2), 900.0)
+    run = told(*USUAL, old)
+    run["results"].append(elsewhere)
     new = [result_of(row("lstm", "60%", 95, 0.004), 180.0)]
-    both = with_results(with_results(run, "lstm", new), "lstm", new)
-    assert both == {**told(*USUAL), "results": [*told(*USUAL)["results"], *new]}
+    twice = with_results(with_results(run, new), new)
+    assert twice == {**told(*USUAL), "results": [*told(*USUAL)["results"], elsewhere, *new]}
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "F"
+    path.write_text(json.dumps(told(*USUAL)))
+    assert read_run(path) == told(*USUAL)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        pytest.param("goals", "F: must be JSON", id="another kind of file"),
+        pytest.param("{}", "F: must be what make bench-forecast wrote", id="other JSON"),
+        pytest.param("[1]", "F: must be what make bench-forecast wrote", id="a list"),
+    ],
+)
+def test_what_is_no_run_is_refused_with_its_name(tmp_path: Path, text: str, rule: str) -> None:
+    path = tmp_path / "F"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rule):
+        read_run(path)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from benchmarks.goals.field import HPA_SHARES
+from benchmarks.goals.field import HPA_SHARES, Row
 from benchmarks.lstm.lessons import (
     AHEAD_MINUTES,
     HISTORY_MINUTES,
@@ -14,12 +14,14 @@ from benchmarks.lstm.lessons import (
     ROUND_STEPS,
     WINDOW_MINUTES,
     Foretold,
+    Skill,
     foretell,
     lessons_of,
     skill_of,
     taught,
 )
 from benchmarks.lstm.played import PointAhead, Points, points_of, swept, unfit
+from benchmarks.lstm.told import played_lines, training_lines
 
 from tidegate_operator.forecast.arrays import DAY, Floats, Indices
 from tidegate_operator.forecast.series import Series
@@ -210,3 +212,38 @@ def test_a_trace_is_played_in_minutes_and_with_a_history() -> None:
     assert unfit(1, long, judged) is None
     assert "too short" in str(unfit(60, judged, judged))
     assert "30 min" in str(unfit(1800, long, judged))
+
+
+def test_a_training_says_what_was_lost_and_whether_it_beats_what_is_naive() -> None:
+    losses = (np.repeat((0.4, 0.2), ROUND_STEPS), *[np.full(2, 0.1)] * 24)
+    made = Foretold(BEGIN, np.ones(60), losses)
+    first, second = training_lines("t", made, Skill(0.223, -0.016), 12.3)
+    assert first == (
+        "t: learned in 12 s of CPU; loss 0.400 at first, 0.200 before the first forecast,"
+        " 0.100 on the last day"
+    )
+    assert "15 minutes ahead: 22.3% below that of the last value" in second
+    assert "1.6% above that of the last quarter hour's mean" in second
+
+
+def test_what_was_played_is_told_with_the_best_that_keeps_each_share() -> None:
+    rows = [
+        Row(
+            trace="t",
+            controller="lstm",
+            setting=setting,
+            pod_hours=pod_hours,
+            violations=late,
+            wait_p99_s=3.0,
+            days=(),
+        )
+        for setting, pod_hours, late in (("70%", 900.0, 0.05), ("50%", 1200.0, 0.008))
+    ]
+    lines = list(played_lines(rows, 900.0))
+    assert lines[0].strip() == "pods start in 15 min"
+    assert [line.split()[0] for line in lines[2:4]] == ["50%", "70%"]
+    assert [line.strip() for line in lines[4:]] == [
+        "best at <= 0.5% late: none",
+        "best at <= 1.0% late: 1,200.0 pod-hours at 50%",
+        "best at <= 2.0% late: 1,200.0 pod-hours at 50%",
+    ]
