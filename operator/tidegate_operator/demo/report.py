@@ -133,7 +133,8 @@ def _beside_hpa(report: Report) -> str:
     chart = svg.both(lambda w, n: svg.replica_chart(points, span, w, n), "beside")
     note = (
         '<p class="note">Tidegate was measured here, with errors, budgets and real processes; the '
-        "HPA is a simulation on the same minutes and the same pods, without any of these.</p>"
+        "HPA is a simulation on the same minutes and the same pods, without any of these: it "
+        "carries what budgets turned away here, too.</p>"
     )
     return (
         "<section class=panel><header><h2>Beside a plain HPA</h2></header>"
