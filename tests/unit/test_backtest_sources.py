@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,21 @@ async def test_a_prometheus_gives_the_history(tmp_path: Path) -> None:
     assert server.tokens == ["Bearer secret-token"]
     (form,) = server.forms
     assert float(form["end"]) - float(form["start"]) == pytest.approx(0.2 * 86400, abs=60)
+
+
+async def test_the_policys_regressors_are_asked_of_the_same_server(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    scaling = POLICY["spec"]["scaling"] | {
+        "forecast": {"regressors": [{"name": "orders", "query": "sum(orders)"}]}
+    }
+    more = {"metrics": {"prometheus": {"url": "http://elsewhere"}}, "scaling": scaling}
+    path.write_text(yaml.safe_dump(POLICY | {"spec": POLICY["spec"] | more}))
+    async with FakePrometheus() as server:
+        asked = ("-f", path, "--query", "rps", "--prometheus", server.url, "--days", "0.2")
+        code, out, err = await told(*asked)
+    assert (code, err) == (0, "")
+    assert [form["query"] for form in server.forms] == ["rps", "sum(orders)"]
+    assert re.search(r"series orders +looked at", out)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,32 @@ def test_tokens_are_read_where_they_are() -> None:
     assert (trace.step_s, trace.prompt_tokens, trace.output_tokens) == (1, (100, 0), (10, 0))
 
 
+def with_orders(*rows: str) -> Trace:
+    return parse_trace(["timestamp,note,requests,orders", *rows], "t.csv", {"orders", "refunds"})
+
+
+def test_other_columns_are_read_where_they_are_asked_for_and_there() -> None:
+    trace = with_orders("0,a,1,7", "60,b,2,8", "180,c,3,9")
+    assert trace.beside == (("orders", (7.0, 8.0, None, 9.0)),)
+    assert trace.between(60.0, 180.0).beside == (("orders", (8.0, None)),)
+    with pytest.raises(TraceError, match=r"t.csv:3: orders must be a number, was: 'x'"):
+        with_orders("0,a,1,7", "60,b,2,x")
+
+
+@pytest.mark.parametrize(
+    ("rows", "minutes"),
+    [
+        pytest.param(["0,,1,4", "30,,1,8", "60,,1,2", "90,,1,2"], (6, 2), id="finer steps"),
+        pytest.param(["0,,1,4", "120,,1,8"], (4, 4, 8, 8), id="coarser steps"),
+        pytest.param(["0,,1,4", "90,,1,8"], (4, 6, 8), id="steps across minutes"),
+    ],
+)
+def test_other_columns_are_levels_that_no_step_makes_more_of(
+    rows: list[str], minutes: tuple[float, ...]
+) -> None:
+    assert dict(with_orders(*rows).minutes().beside)["orders"] == pytest.approx(minutes)
+
+
 def test_a_gap_is_missing_minutes_and_is_reported() -> None:
     trace = parsed("0,5", "60,5", "240,5", "300,5")
     assert trace.requests == (5.0, 5.0, None, None, 5.0, 5.0)

@@ -69,6 +69,10 @@ class Measured:
     """As the operator saw them, in seconds."""
     hpa: HpaTarget | None = None
     """What the user has."""
+    dated: bool = True
+    """Whether the history says which days it is of."""
+    beside: Sequence[str] = ()
+    """Names of the policy's regressors that the history has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,8 @@ def assume(asked: Asked, policy: PolicySpec | None, measured: Measured) -> Assum
         cold,
         Told("forecast ahead", _span(horizon_s), ahead),
         Told("fitted anew every", _span(refit_s), f"live {_span(forecast.retrain_every_s)}"),
-        *_told_of_history(forecast),
+        *_told_of_history(forecast, measured),
+        *_told_of_regressors(policy, measured),
         Told("replicas", _range(scaling), said),
         Told("a request may wait", f"{scaling.wait_target_s:g} s", said),
         Told("your HPA's target", str(hpa), hpa.source),
@@ -141,14 +146,22 @@ def assume(asked: Asked, policy: PolicySpec | None, measured: Measured) -> Assum
     )
 
 
-def _told_of_history(forecast: ForecastSpec) -> Iterator[Told]:
+def _told_of_history(forecast: ForecastSpec, measured: Measured) -> Iterator[Told]:
     """What the policy says of its history, where it says anything."""
     windows = len(forecast.exclude)
     if windows:
         text = f"{windows} window{'s' if windows > 1 else ''}"
         yield Told("left out of learning", text, "forecast.excludeWindows")
     if forecast.holidays is not None:
-        yield Told("holidays", "not known in a backtest", "forecast.holidays")
+        country = f"of {forecast.holidays.country}"
+        text = country if measured.dated else "not known: the history has no dates"
+        yield Told("holidays", text, "forecast.holidays")
+
+
+def _told_of_regressors(policy: PolicySpec | None, measured: Measured) -> Iterator[Told]:
+    for name in () if policy is None else sorted(policy.regressors):
+        text = "looked at" if name in measured.beside else "not in the history"
+        yield Told(f"series {name}", text, "forecast.regressors")
 
 
 @dataclass(frozen=True, slots=True)

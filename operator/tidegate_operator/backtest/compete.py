@@ -15,6 +15,7 @@ from tidegate_operator.backtest.field import Job, Kind, Outcome
 from tidegate_operator.backtest.history import History, without
 from tidegate_operator.backtest.load import describe, trust
 from tidegate_operator.backtest.verdict import Findings, Verdict, judge
+from tidegate_operator.forecast.beside import ALONE, Beside
 from tidegate_operator.replay.ahead import ForecastSource, no_forecast, rolled
 from tidegate_operator.replay.trace import MINUTE_S
 
@@ -44,17 +45,19 @@ def backtest(
     play: Play,
     *,
     allowed: float,
+    beside: Beside = ALONE,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> Backtest:
     """Let Tidegate and its rivals compete.
 
     Args:
         allowed: violations, as a share of the requests, that the best HPA is chosen for.
+        beside: what is known of the history but its counts (``beside_of``).
         on_progress: told the share of the forecasts that is done.
     """
     rounds = _rounds(history, assumed)
     playing = iter(play([job for jobs in rounds for job in jobs]))
-    forecasts = _forecasts(history, assumed, on_progress)
+    forecasts = _forecasts(history, assumed, beside, on_progress)
     entry = field.ours(assumed, forecasts)
     (ours,) = play([Job(entry=entry, trace=history.judged, before=history.learning)])
     single, hpas, oracles = ([*islice(playing, len(jobs))] for jobs in rounds)
@@ -96,7 +99,10 @@ def _most_rps(assumed: Assumptions) -> float:
 
 
 def _forecasts(
-    history: History, assumed: Assumptions, on_progress: Callable[[float], None]
+    history: History,
+    assumed: Assumptions,
+    beside: Beside,
+    on_progress: Callable[[float], None],
 ) -> ForecastSource:
     """As the live loop would have had them since the history began."""
     if not history.forecasts or not assumed.forecast.enabled:
@@ -108,5 +114,6 @@ def _forecasts(
         refit_every_minutes=round(assumed.refit_s / MINUTE_S),
         history_minutes=max(1, round(assumed.forecast.history_s / MINUTE_S)),
         min_history_minutes=max(1, round(assumed.forecast.min_history_s / MINUTE_S)),
+        beside=beside,
         on_progress=on_progress,
     )

@@ -15,6 +15,7 @@ from tidegate_operator.backtest.assume import (
     Measured,
     assume,
 )
+from tidegate_operator.backtest.beside import beside_of
 from tidegate_operator.backtest.compete import Backtest
 from tidegate_operator.backtest.document import document
 from tidegate_operator.backtest.field import Kind
@@ -57,9 +58,10 @@ def answer(request: Request, out: Console, err: Console) -> bool:
     allowed = ALLOWED if max_violations is None else max_violations
     try:
         history = split(source.trace, assumed.forecast.min_history_s)
-    except TraceError as error:
+        beside = beside_of(source.trace, assumed)
+    except (TraceError, AssumptionError) as error:
         raise InputError(str(error)) from error
-    played = run(history, assumed, allowed=allowed, seed=request.seed, console=err)
+    played = run(history, assumed, beside, allowed=allowed, seed=request.seed, console=err)
     faults = unmet(
         played.found.ours,
         played.found.outcomes[Kind.HPA],
@@ -97,7 +99,7 @@ def _source(request: Request, policy: Object | None, spec: PolicySpec | None) ->
         among = ", ".join(histories)
         raise InputError(f"one of {among} is needed, was: {' and '.join(named) or 'none'}")
     if request.trace is not None:
-        return from_file(request.trace)
+        return from_file(request.trace, () if spec is None else spec.regressors)
     if request.policy is not None:
         return from_cluster(request.access, request.namespace, request.policy)
     return from_prometheus(
@@ -106,6 +108,7 @@ def _source(request: Request, policy: Object | None, spec: PolicySpec | None) ->
         request.days,
         given.headers(request.headers, request.bearer_token_file),
         Clock().now(),
+        {} if spec is None else {name: s.query for name, s in spec.regressors.items()},
     )
 
 
@@ -126,6 +129,8 @@ def _assumed(
         tokens_per_request=tokens_per_request(source.trace),
         cold_starts=source.cold_starts,
         hpa=target or source.hpa,
+        dated=source.trace.is_dated,
+        beside=[name for name, _ in source.trace.beside],
     )
     try:
         return assume(asked, spec, measured)

@@ -5,7 +5,7 @@ rule, what it was.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,22 +32,30 @@ class Source:
     """Of an HPA that stands in the cluster beside the policy."""
 
 
-def from_file(path: Path) -> Source:
-    """``--trace``."""
+def from_file(path: Path, beside: Collection[str] = ()) -> Source:
+    """``--trace``; columns of the names ``beside`` are taken in where there are such."""
     try:
-        return Source(trace=read_trace(path))
+        return Source(trace=read_trace(path, beside))
     except TraceError as error:
         raise InputError(f"--trace {error}") from error
 
 
 def from_prometheus(
-    url: str, query: str, days: float, headers: Mapping[str, str], now: float
+    url: str,
+    query: str,
+    days: float,
+    headers: Mapping[str, str],
+    now: float,
+    beside: Mapping[str, str],
 ) -> Source:
-    """``--prometheus``: requests per second, as ``query`` gives them."""
+    """``--prometheus``: requests per second, as ``query`` gives them, and series ``beside`` (name
+    to query) of the same server."""
     if problem := base_url.problem(url):
         raise InputError(f"--prometheus {problem}, was: {url:.80}")
     try:
-        return Source(trace=asyncio.run(history(url, query, days, headers, now=now)))
+        return Source(
+            trace=asyncio.run(history(url, query, days, headers, now=now, beside=beside))
+        )
     except PrometheusError as error:
         raise InputError(f"--prometheus {error}") from error
 

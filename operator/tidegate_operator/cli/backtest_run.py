@@ -22,6 +22,7 @@ from tidegate_operator.backtest.compete import Backtest, backtest
 from tidegate_operator.backtest.field import Job, Outcome
 from tidegate_operator.backtest.history import History
 from tidegate_operator.cli.faults import UserError
+from tidegate_operator.forecast.beside import Beside
 
 MAX_PROCESSES = 8
 """There are some twenty replays."""
@@ -32,7 +33,13 @@ FORECASTS_SHARE = 0.6
 
 
 def run(
-    history: History, assumed: Assumptions, *, allowed: float, seed: int, console: Console
+    history: History,
+    assumed: Assumptions,
+    beside: Beside,
+    *,
+    allowed: float,
+    seed: int,
+    console: Console,
 ) -> Backtest:
     """``console`` shows the bar where it is a terminal.
 
@@ -43,7 +50,14 @@ def run(
     alone = cores == 1 or history.days < WORTH_DAYS
     with _bar(console) as bar, _players(0 if alone else min(cores, MAX_PROCESSES)) as pool:
         players = Players(pool, assumed, seed, bar)
-        return backtest(history, assumed, players.play, allowed=allowed, on_progress=bar.forecasts)
+        return backtest(
+            history,
+            assumed,
+            players.play,
+            allowed=allowed,
+            beside=beside,
+            on_progress=bar.forecasts,
+        )
 
 
 @dataclass(slots=True)

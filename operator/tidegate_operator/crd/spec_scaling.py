@@ -3,6 +3,7 @@
 Law: as in ``spec``: read whole, or refused with the field, the rule and the value.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,10 +17,10 @@ from tidegate_operator.crd.fields import (
     read_timezone,
 )
 from tidegate_operator.decide.margins import keeping
-from tidegate_operator.decide.schedules import DAYS, EVERY_DAY, Schedule
+from tidegate_operator.decide.schedules import DAYS, EVERY_DAY, Schedule, occurrences
 from tidegate_operator.decide.signals import Signal
 from tidegate_operator.decide.words import Actuator, OnLost, ScalingRules
-from tidegate_operator.forecast.known import Holidays
+from tidegate_operator.forecast.known import Event, Holidays, Known
 
 _STRICTNESS = {"Lean": 0.01, "Balanced": 0.005, "Strict": 0.001}
 """Share of requests that may be late."""
@@ -74,6 +75,17 @@ def read_scaling(spec: Fields, scaling: Fields | None) -> ScalingRules:
         rules["schedules"] = _read_schedules(scaling, rules["max_replicas"])
         return keeping(_read_strictness(scaling), ScalingRules(**rules))
     return ScalingRules(**rules)
+
+
+def known_of(scaling: ScalingRules, forecast: ForecastSpec, begin: float, end: float) -> Known:
+    """What a policy says of the load in [begin, end), unix seconds."""
+    events = (
+        Event(math.floor(opens / 60), math.ceil(closes / 60), schedule.expect_factor)
+        for schedule in scaling.schedules
+        if schedule.expect_factor > 1
+        for opens, closes in occurrences(schedule, begin, end)
+    )
+    return Known(events=tuple(events), holidays=forecast.holidays)
 
 
 def read_actuator(scaling: Fields) -> Actuator:

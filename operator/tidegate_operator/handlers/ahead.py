@@ -13,11 +13,10 @@ from typing import Any, Protocol
 from tidegate_operator import logs
 from tidegate_operator.cluster.client import describe
 from tidegate_operator.crd.spec import PolicySpec
-from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S, MIN_COLD_STARTS
+from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S, MIN_COLD_STARTS, known_of
 from tidegate_operator.crd.status import percentile
-from tidegate_operator.decide.schedules import occurrences
 from tidegate_operator.decide.words import LEAD_MARGIN_S, Forecast, Reason
-from tidegate_operator.forecast.known import Event, Known, Regressor
+from tidegate_operator.forecast.known import Known, Regressor
 from tidegate_operator.sources.forecaster import ForecastRules
 
 UNKNOWN_HORIZON_S = 900.0
@@ -64,17 +63,6 @@ def without_windows(
     return known
 
 
-def known_of(spec: PolicySpec, begin: float, end: float) -> Known:
-    """What the policy says of the load in [begin, end), unix seconds."""
-    events = (
-        Event(math.floor(opens / 60), math.ceil(closes / 60), schedule.expect_factor)
-        for schedule in spec.rules.scaling.schedules
-        if schedule.expect_factor > 1
-        for opens, closes in occurrences(schedule, begin, end)
-    )
-    return Known(events=tuple(events), holidays=spec.forecast.holidays)
-
-
 class Ahead:
     """Asks for one policy, in the background."""
 
@@ -118,7 +106,7 @@ class Ahead:
         kept = counts[-max(1, int(spec.forecast.history_s / 60)) :]
         first = start_minute + len(counts) - len(kept)
         learned = without_windows(first, kept, spec.forecast.exclude)
-        known = known_of(spec, 60.0 * first, now + rules.horizon_s)
+        known = known_of(spec.rules.scaling, spec.forecast, 60.0 * first, now + rules.horizon_s)
         known = replace(known, regressors=regressors)
         self._asking = asyncio.create_task(self._ask(first, learned, now, rules, known))
 

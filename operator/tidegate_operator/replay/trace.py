@@ -10,7 +10,7 @@ import gzip
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +28,8 @@ MAX_STEP_S = 3600
 """Coarser ones say too little of the minutes in them."""
 MILLISECONDS_FROM = 1e11
 """Seconds of the year 5138; as milliseconds, of 1973."""
+DATED_FROM_S = 365 * DAY_S
+"""Times before 1971 are counted from a start."""
 MAX_STEPS = 10_000_000
 """A stray timestamp must not become a list of a billion missing steps: 116 days of seconds."""
 
@@ -61,6 +63,9 @@ class Trace:
     prompt_tokens: tuple[float | None, ...] = ()
     """As long as ``requests``, or empty."""
     output_tokens: tuple[float | None, ...] = ()
+    beside: tuple[tuple[str, Counts], ...] = ()
+    """Other columns that were asked for: what each step says at the mean, as long as
+    ``requests``."""
     gaps: tuple[Gap, ...] = ()
 
     def __len__(self) -> int:
@@ -69,6 +74,11 @@ class Trace:
     @property
     def end(self) -> float:
         return self.start + len(self.requests) * self.step_s
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether its seconds are unix seconds, not counted from its own start."""
+        return self.start >= DATED_FROM_S
 
     @property
     def days(self) -> int:
@@ -100,6 +110,8 @@ class Trace:
     def _converted(self, step_s: int, start: float, convert: Convert) -> Self:
         if step_s == self.step_s:
             return self
+        share = self.step_s / step_s  # what is converted as counts are is a mean again
+        beside = ((name, tuple(_times(convert(v), share))) for name, v in self.beside)
         return replace(
             self,
             start=start,
@@ -107,6 +119,7 @@ class Trace:
             requests=convert(self.requests),
             prompt_tokens=convert(self.prompt_tokens),
             output_tokens=convert(self.output_tokens),
+            beside=tuple(beside),
         )
 
     def scale_to(self, peak_rps: float, *, quantile: float = 0.995) -> Self:
@@ -145,6 +158,7 @@ class Trace:
             requests=self.requests[first:last],
             prompt_tokens=self.prompt_tokens[first:last],
             output_tokens=self.output_tokens[first:last],
+            beside=tuple((name, values[first:last]) for name, values in self.beside),
             gaps=tuple(inside),
         )
 
@@ -159,6 +173,10 @@ class Trace:
 
     def _midnight(self) -> float:
         return self.start - self.start % DAY_S
+
+
+def _times(counts: Counts, factor: float) -> Iterator[float | None]:
+    return (None if count is None else count * factor for count in counts)
 
 
 def _gathered(counts: Counts, *, per: int, skip: int) -> Counts:
@@ -193,16 +211,16 @@ def _shared_out(counts: Counts, *, step_s: int, skip_s: float) -> Counts:
     )
 
 
-def read_trace(path: Path) -> Trace:
+def read_trace(path: Path, beside: Collection[str] = ()) -> Trace:
     """Read a CSV, plain or ``.gz``, with the columns ``timestamp`` (ISO time or seconds) and
-    ``requests``, and maybe ``prompt_tokens`` and ``output_tokens``.
+    ``requests``, and maybe ``prompt_tokens``, ``output_tokens`` and those of ``beside``.
 
     Raises:
         TraceError: says where, which rule, what it was.
     """
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
-            return parse_trace(lines, str(path))
+            return parse_trace(lines, str(path), beside)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise TraceError(f"{path}: cannot be read: {reason}") from error
@@ -210,7 +228,7 @@ def read_trace(path: Path) -> Trace:
         raise TraceError(f"{path}: must be text (UTF-8): {error}") from error
 
 
-def parse_trace(lines: Iterable[str], name: str) -> Trace:
+def parse_trace(lines: Iterable[str], name: str, beside: Collection[str] = ()) -> Trace:
     """``read_trace`` for text that is already here."""
     reader = csv.reader(lines)
     header = [column.strip() for column in next(reader, [])]
@@ -219,7 +237,8 @@ def parse_trace(lines: Iterable[str], name: str) -> Trace:
         raise TraceError(
             f"{name}:1: must have the columns timestamp and requests, was: {','.join(header)!r}"
         )
-    columns = [column for column in (*REQUIRED, *TOKENS) if column in header]
+    others = sorted(set(beside) - {*REQUIRED, *TOKENS})
+    columns = [column for column in (*REQUIRED, *TOKENS, *others) if column in header]
     places = [header.index(column) for column in columns]
     rows: list[list[float]] = []
     for row in reader:
@@ -299,6 +318,7 @@ def _on_grid(rows: Sequence[Sequence[float]], columns: Sequence[str], name: str)
         requests=by_name["requests"],
         prompt_tokens=by_name.get("prompt_tokens", ()),
         output_tokens=by_name.get("output_tokens", ()),
+        beside=tuple((c, by_name[c]) for c in columns if c not in {*REQUIRED, *TOKENS}),
         gaps=_gaps(by_name["requests"], start, step_s),
     )
 
@@ -318,7 +338,7 @@ def _gaps(requests: Sequence[float | None], start: float, step_s: int) -> tuple[
 
 def _time_text(seconds: float) -> str:
     """ISO for unix times, days and hours for seconds from a start."""
-    if seconds >= 365 * DAY_S:
+    if seconds >= DATED_FROM_S:
         return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ").removesuffix("+00:00")
     day, rest = divmod(round(seconds), DAY_S)
     return f"day {day} {rest // 3600:02d}:{rest % 3600 // 60:02d}:{rest % 60:02d}"

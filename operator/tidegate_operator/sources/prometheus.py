@@ -9,14 +9,14 @@ import asyncio
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
 import aiohttp
 
 from tidegate_operator.decide.words import DataState
-from tidegate_operator.replay.trace import Trace, TraceError, parse_trace
+from tidegate_operator.replay.trace import Counts, Trace, TraceError, parse_trace
 
 MAX_POINTS = 11_000
 """Of one range request; Prometheus refuses more ("exceeded maximum resolution of 11,000 points
@@ -228,8 +228,10 @@ async def history(
     headers: Mapping[str, str] | None = None,
     *,
     now: float,
+    beside: Mapping[str, str] | None = None,
 ) -> Trace:
-    """The last ``days`` of a query that gives requests per second, as a trace in minutes.
+    """The last ``days`` of a query that gives requests per second, as a trace in minutes, and
+    series ``beside`` (name to query) that have anything to say of it.
 
     What the server doesn't have is missing (``None``), not 0; leading such minutes are left out.
 
@@ -238,14 +240,26 @@ async def history(
     """
     server = Server(url=url.rstrip("/"), headers=headers)
     end = now - now % STEP_S
+    asked = {"": query, **(beside or {})}
     async with Prometheus() as prometheus:
-        points = await prometheus.range(
-            server, query, start=end - days * 86400 + STEP_S, end=end, step_s=STEP_S
-        )
+        start = end - days * 86400 + STEP_S
+        found = {
+            name: await prometheus.range(server, each, start=start, end=end, step_s=STEP_S)
+            for name, each in asked.items()
+        }
+    points = found.pop("")
     try:
-        return trace_of(f"{server.url}: {query}", points)
+        trace = trace_of(f"{server.url}: {query}", points)
+        others = ((name, _along(trace, values)) for name, values in found.items() if values)
+        return replace(trace, beside=tuple(others))
     except TraceError as error:
         raise PrometheusError(f"{error}; its last {days:g} days were asked for") from error
+
+
+def _along(trace: Trace, points: Points) -> Counts:
+    """What a series says of each minute of ``trace``."""
+    said = {round((at - STEP_S - trace.start) / STEP_S): max(0.0, value) for at, value in points}
+    return tuple(said.get(minute) for minute in range(len(trace)))
 
 
 def trace_of(name: str, points: Points) -> Trace:
