@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -45,13 +46,18 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    results = [result for path in paths for result in _play(path)]
-    if options.goals:
-        both = with_results(read_run(options.goals), results)
-        options.goals.write_text(json.dumps(both, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps({"results": results}, indent=2))
+    results: list[Result] = []
+    for path in paths:
+        results += _play(path)
+        _write(results, options.goals, options.json)  # after each, since all take half an hour
     return 0
+
+
+def _write(results: Sequence[Result], goals: Path | None, alone: Path | None) -> None:
+    if goals:
+        goals.write_text(json.dumps(with_results(read_run(goals), results), indent=2))
+    if alone:
+        alone.write_text(json.dumps({"results": results}, indent=2))
 
 
 def _play(path: Path) -> list[Result]:
