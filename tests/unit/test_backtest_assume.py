@@ -163,6 +163,13 @@ def test_limits_and_slo_are_the_policys() -> None:
     assert told(assumed(Asked()))["replicas"] == ("1 or more", "default")
 
 
+def test_without_a_policy_the_room_is_chosen_as_a_policy_has_it_by_default() -> None:
+    without, least = assumed(Asked()).rules.scaling, assumed(Asked(), {}).rules.scaling
+    assert without.allowed_late == least.allowed_late == 0.005
+    assert without.quantile == least.quantile
+    assert without.reactive_alone_utilization == least.reactive_alone_utilization
+
+
 def test_what_the_policy_says_of_its_history_is_told() -> None:
     window = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}
     found = told(assumed(Asked(), {"forecast": {"excludeWindows": [window]}}))

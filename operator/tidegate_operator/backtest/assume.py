@@ -9,8 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tidegate_operator.crd.spec import PolicySpec
-from tidegate_operator.crd.spec_scaling import HORIZON_MAX_S, MIN_COLD_STARTS, ForecastSpec
+from tidegate_operator.crd.spec_scaling import (
+    BALANCED,
+    HORIZON_MAX_S,
+    MIN_COLD_STARTS,
+    ForecastSpec,
+)
 from tidegate_operator.crd.status import percentile
+from tidegate_operator.decide.margins import keeping
 from tidegate_operator.decide.rungs import ModelRule
 from tidegate_operator.decide.signals import Signal
 from tidegate_operator.decide.words import LEAD_MARGIN_S, Mode, Rules, ScalingRules
@@ -263,7 +269,8 @@ def _rules(policy: PolicySpec | None, capacity_rps: float) -> Rules:
     A history counts requests, so they are the signal, whatever the policy's."""
     if policy is None:
         scaling = ScalingRules(max_replicas=UNLIMITED_REPLICAS, capacity_rps=capacity_rps)
-        return Rules(mode=Mode.ENFORCE, models=(ModelRule(name="any"),), scaling=scaling)
+        models = (ModelRule(name="any"),)
+        return Rules(mode=Mode.ENFORCE, models=models, scaling=keeping(BALANCED, scaling))
     return replace(
         policy.rules,
         mode=Mode.ENFORCE,

@@ -22,7 +22,9 @@ from tidegate_operator.decide.signals import Signal
 from tidegate_operator.decide.words import Actuator, OnLost, ScalingRules
 from tidegate_operator.forecast.known import Event, Holidays, Known
 
-_STRICTNESS = {"Lean": 0.01, "Balanced": 0.005, "Strict": 0.001}
+BALANCED = 0.005
+"""Share of requests that may be late where a policy says nothing."""
+_STRICTNESS = {"Lean": 0.01, "Balanced": BALANCED, "Strict": 0.001}
 """Share of requests that may be late."""
 _ONE_DIGIT_PERCENT = re.compile(r"[0-9](\.[0-9]{1,2})?%")
 _PERCENTILES = {name: float(name) / 100 for name in ("50", "75", "90", "95", "99")}
