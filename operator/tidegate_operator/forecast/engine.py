@@ -24,6 +24,9 @@ SEED_SHARE = 3
 """At most one part in so many of the history goes to scoring a first model; the rest it learns
 from."""
 
+JUDGE_SEED_MINUTES = 60
+"""Between two verdicts meanwhile: trust, once gained, is lost later than it is gained."""
+
 
 class UnknownKeyError(KeyError):
     """Nothing has been learned for this key yet."""
@@ -86,12 +89,17 @@ def _series(start_minute: int, counts: Sequence[int | float | None], known: Know
 
 def seeded(series: Series, horizon: int) -> Track:
     """Rolling origin: a model from before the last days forecasts them, calibrated as it would
-    have been. So a fresh start with enough history is trusted, or not, at once."""
+    have been, and was trusted or not as in operation. So a fresh start with enough history goes on
+    as one that has run for days."""
     track = Track(horizon)
     origin = len(series) - min(SEED_MINUTES, len(series) // SEED_SHARE)
+    judged = origin
     try:
-        for _ in roll(series, track, origin, every=SAMPLE_EVERY):
-            pass
+        for t, _ in roll(series, track, origin, every=SAMPLE_EVERY):
+            if t - judged >= JUDGE_SEED_MINUTES:
+                judged = t
+                score = select.score(track.samples, series.start_minute + t)
+                track.trusted = select.judge(score, track.trusted)[0] is select.Verdict.GOOD
     except quantiles.TooFewRowsError:
         return track  # without a single score: not trusted yet
     return track
