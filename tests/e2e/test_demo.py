@@ -15,6 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+FORESEEN_DAY = "10"
+"""On which the forecast is trusted throughout."""
 HOURS = 1.5
 SPEED = 60.0
 LEAD_S = 20.0
@@ -159,7 +161,7 @@ def scaled_up(status: dict[str, Any]) -> bool:
 
 @pytest.mark.timeout(400)
 async def test_a_short_day_from_start_to_end(demo: Callable[..., Demo]) -> None:
-    run = demo("--from", "06:00", "--hours", f"{HOURS:g}")
+    run = demo("--day", FORESEEN_DAY, "--from", "06:00", "--hours", f"{HOURS:g}")
     await until_status(run, lambda s: bool(s.get("replicas")), SETUP_S)
     code, page = await fetch(run.page)
     assert code == 200 and "<svg" in page and "llama-70b" in page

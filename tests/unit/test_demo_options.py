@@ -22,6 +22,7 @@ DAY = 1440
         ({"speed": 500.0}, "--speed must be from 1 to 120, was: 500"),
         ({"speed": 0.5}, "--speed must be from 1 to 120, was: 0.5"),
         ({"hours": 0.1}, "--hours must be from 0.25 to 24, was: 0.1"),
+        ({"day": -1}, "--day must be at least 0, was: -1"),
         ({"port": 70000}, "--port must be from 1 to 65535, was: 70000"),
         ({"json_path": Path("/no/such/x.json")}, "--json must be in a folder that exists"),
         ({"report_path": Path("/no/such/x.html")}, "--report must be in a folder that exists"),
@@ -60,6 +61,11 @@ def test_which_minutes_are_played(total: int, from_minute: int, hours: float, fi
     assert chosen.first + chosen.minutes <= total
     # the clock's time of day is the trace's
     assert chosen.start % 86400 == from_minute * 60
+
+
+def test_another_day_can_be_asked_for() -> None:
+    assert choose_slice(14 * DAY, Options(day=10)).first == 10 * DAY + 360
+    assert choose_slice(3 * DAY, Options(day=10)).first == 2 * DAY + 360
 
 
 def test_a_trace_that_is_too_short_says_how_long_it_is() -> None:

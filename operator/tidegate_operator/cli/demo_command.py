@@ -10,7 +10,13 @@ from typing import Annotated
 import typer
 
 from tidegate_operator.cli.options import console
-from tidegate_operator.demo.options import SHIPPED_TRACE, DemoError, Options, read_time_of_day
+from tidegate_operator.demo.options import (
+    LATE_DAY,
+    SHIPPED_TRACE,
+    DemoError,
+    Options,
+    read_time_of_day,
+)
 from tidegate_operator.demo.run import run
 
 Trace = Annotated[
@@ -18,6 +24,7 @@ Trace = Annotated[
     typer.Option(help="CSV with the columns timestamp, requests. Default: the shipped trace."),
 ]
 Speed = Annotated[float, typer.Option(help="Seconds of the clock in a real second, 1 to 120.")]
+Day = Annotated[int, typer.Option(help="Of the trace, from 0; the days before it are history.")]
 From = Annotated[str, typer.Option("--from", help="Time of day at which the day is entered.")]
 Hours = Annotated[float, typer.Option(help="How much of the day is played, 0.25 to 24.")]
 Port = Annotated[int, typer.Option("--port", "-p", help="Of the status page.")]
@@ -31,6 +38,7 @@ Keep = Annotated[bool, typer.Option("--keep-logs", help="Leave the processes' lo
 def demo(
     trace: Trace = None,
     speed: Speed = 60.0,
+    day: Day = LATE_DAY,
     from_time: From = "06:00",
     hours: Hours = 4.0,
     port: Port = 8080,
@@ -49,6 +57,7 @@ def demo(
     options = Options(
         trace=trace or SHIPPED_TRACE,
         speed=speed,
+        day=day,
         from_minute=from_minute,
         hours=hours,
         port=port,
