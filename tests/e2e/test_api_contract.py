@@ -66,6 +66,7 @@ def test_the_definition_explains_itself(cluster: Cluster) -> None:
     explained = cluster.kubectl("explain", "lqp.spec.scaling")
     assert "How many replicas the target gets" in explained
     assert "targetRef\t<Object> -required-" in cluster.kubectl("explain", "lqp.spec")
-    assert "enum: Lean, Balanced, Strict" in explained
+    assert "enum: Scale, KEDA, ExternalMetric" in explained
+    assert "Lean 1%, Balanced 0.5%, Strict 0.1%, or a percentage" in " ".join(explained.split())
     fields = cluster.kubectl("explain", "lqp", "--recursive")
     assert all(name in fields for name in ("targetRef", "budgets", "degrade", "conditions"))
