@@ -239,6 +239,7 @@ async def test_a_deleted_policy_leaves_the_replicas_as_they_are(
     workload = await scaled(cluster, "left")
     workload.store.delete(POLICIES, "left", "chat")
     await eventually(lambda: workload.history() is None and workload.config() is None)
+    await eventually(lambda: any(e["namespace"] == "left" for e in operator.said("policy_gone")))
     before, count = generation(workload), workload.replicas
     workload.load(20.0)
     await asyncio.sleep(cluster.clock.real_s(60.0))

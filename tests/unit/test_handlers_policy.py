@@ -1,5 +1,6 @@
 """Stories of one policy: what the loop writes, what it tells, and what it leaves alone."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from stage import DEGRADE, TENANTS, Stage
 from tidegate_operator.crd.status import timestamp
 from tidegate_operator.decide.rungs import Rung
 from tidegate_operator.decide.words import Forecast, Reason
+from tidegate_operator.sources.sidecars import Address
 from tidegate_wire.config import Do
+from tidegate_wire.stats import SidecarStats
 
 
 def forecast(made_at: float, rps: float) -> Forecast:
@@ -207,6 +210,24 @@ async def test_a_pod_on_its_way_out_is_heard_to_its_last_word_and_then_not_misse
     await stage.tick(2, rps=2.0)
     assert stage.condition("MetricsAvailable") == ("True", "MetricsFound")
     assert stage.status()["sidecars"]["expected"] == 1
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_policy_that_goes_while_its_pods_are_asked_scales_nothing_any_more(
+    monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    stage = Stage()
+    await stage.tick(4, rps=2.0)
+    look = stage.sidecars.look
+
+    async def meanwhile(pods: Iterable[Address]) -> Mapping[str, SidecarStats | None]:
+        if gone:
+            stage.world.see_policy(policy(), gone=True)
+        return await look(pods)
+
+    monkeypatch.setattr(stage.sidecars, "look", meanwhile)
+    await stage.tick(1, rps=12.0)
+    assert (stage.replicas > 2) is not gone
 
 
 async def test_one_change_is_one_event() -> None:

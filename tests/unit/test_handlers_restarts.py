@@ -7,6 +7,10 @@ from stage import DEGRADE, TENANTS, Stage
 from tidegate_operator.cluster.history import Checkpoint, encode_history
 
 
+def saves(stage: Stage) -> list[str]:
+    return stage.api.written("PATCH", f"{MAPS}/tidegate-history")
+
+
 async def test_a_restart_forgets_nothing() -> None:
     stage = Stage(policy(degrade=DEGRADE, **TENANTS))
     stage.tenant, stage.tokens = "acme", 420
@@ -39,6 +43,27 @@ async def test_a_restart_without_a_clean_end_reads_the_gap_back_from_the_counter
     saved = stage.history()
     assert saved is not None
     assert sum(n or 0 for n in saved.counts) == pytest.approx(4.0 * 60 * 10, rel=0.1)
+
+
+async def test_a_pod_that_ends_takes_no_usage_with_it_though_the_operator_is_killed() -> None:
+    stage = Stage(policy(**TENANTS))
+    stage.tenant, stage.tokens = "acme", 100
+    await stage.tick(22, rps=4.0)
+    stage.tokens = 300
+    await stage.tick(1, rps=4.0)  # seen, not saved: the next checkpoint is due in minutes
+    stage.add_pod("p1", terminating=True)
+    stage.api.writes.clear()
+    await stage.tick(1)
+    stage.tokens = 320  # its last stream ends
+    await stage.tick(1)
+    assert len(saves(stage)) == 2
+    await stage.tick(3)
+    assert len(saves(stage)) == 2
+    stage.world.drop_pod("p1")
+    del stage.arrived["p1"]
+    stage.restart()
+    await stage.tick(1)
+    assert stage.metric("tidegate_policy_tokens_total", type="input") == 2 * (320 - 100)
 
 
 async def test_a_history_put_there_by_hand_is_taken_up_and_made_ours() -> None:

@@ -33,6 +33,10 @@ class Mind:
     saved_key: Any
     """What was worth saving at the last checkpoint."""
     saved_at: float
+    ending: frozenset[str]
+    """UIDs of pods that were ending at the last look."""
+    last_words: bool
+    """Usage of a pod that ends is not saved yet, and it may not be there to tell it again."""
 
 
 def key_of(mind: Mind) -> tuple[Any, ...]:

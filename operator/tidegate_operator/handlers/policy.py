@@ -51,7 +51,7 @@ from tidegate_operator.handlers.watchdog import Watchdog
 from tidegate_operator.ledger.carried import CarriedLoads
 from tidegate_operator.ledger.demand import DemandHistory
 from tidegate_operator.ledger.engines import EngineHistory
-from tidegate_operator.ledger.usage import Ledger
+from tidegate_operator.ledger.usage import NOTHING, Ledger
 from tidegate_operator.settings import Settings
 from tidegate_wire.clock import Clock
 
@@ -134,7 +134,8 @@ class PolicyLoop:
             seen = self._seen(now, conflict_with=taken_by)
         else:
             seen = await self._work(self._spec, mind, now)
-        await self._save(mind, now, at_once=key_of(mind)[0] != mind.saved_key[0])
+        at_once = mind.last_words or key_of(mind)[0] != mind.saved_key[0]
+        await self._save(mind, now, at_once=at_once)
         await self._tell(seen)
 
     async def fail(self, error: Exception) -> None:
@@ -198,6 +199,8 @@ class PolicyLoop:
             saved_key=None,
             # A thousand policies that start together must not all save at the same moment.
             saved_at=now - crc32(self.uid.encode()) % self._around.settings.checkpoint_s,
+            ending=frozenset(),
+            last_words=False,
         )
         mind.saved_key = key_of(mind)
         self._mind = mind
@@ -274,9 +277,14 @@ class PolicyLoop:
 
     def _inputs(self, spec: PolicySpec, mind: Mind, look: Look, now: float) -> Inputs | None:
         """Take in what was seen; ``None`` where there is no target to decide on."""
+        ending = frozenset(pod.uid for pod in look.pods if pod.terminating)
+        mind.last_words = mind.last_words or not ending <= mind.ending
+        mind.ending = ending
         book = mind.ledger.look if mind.ledger.begun else mind.ledger.adopt
         for stats in look.stats:
-            book(stats, now)
+            added = book(stats, now)
+            if stats.pod_uid in ending and added != NOTHING:
+                mind.last_words = True
         mind.demand.record(now, look.answers)
         mind.engines.record(now, look.answers)
         mind.cold_starts.look(look.pods)
@@ -355,6 +363,9 @@ class PolicyLoop:
             await self._save(mind, now, at_once=True)
 
         wanted = decision.scaling.replicas
+        if self.uid not in self._around.world.policies:
+            # Deleted since this tick began: its last wish is nobody's.
+            return Wrote(hands=mind.memory.hands, done=False)
         return await set_replicas(
             self._around.api, self.namespace, spec, mind.memory.hands, scale, wanted, save
         )
@@ -455,7 +466,7 @@ class PolicyLoop:
                 calibration=mind.ahead.state,
             ),
         )
-        mind.saved_key, mind.saved_at = key, now
+        mind.saved_key, mind.saved_at, mind.last_words = key, now, False
 
 
 def unproven(demand: Demand) -> Demand:
