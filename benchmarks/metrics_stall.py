@@ -114,7 +114,6 @@ def _doors(meter: Meter) -> Doors:
     told = Told(stats)
     return Doors(
         metrics=lambda openmetrics: exposition(meter, openmetrics=openmetrics),
-        stats=stats,
         told=told,
         leaving=Leaving(
             proxy=_NoTraffic(),

@@ -6,13 +6,13 @@ upstream. Alive means that the loop turns; ready means that traffic is welcome.
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from aiohttp import HttpVersion11, web
 
 from tidegate_sidecar.leave import Leaving, Told
 from tidegate_sidecar.settings import Address
-from tidegate_wire.names import PATH_STATS
-from tidegate_wire.stats import SidecarStats
+from tidegate_wire.names import PATH_STATS, QUERY_SAVED
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -43,13 +43,11 @@ class Doors:
         self,
         *,
         metrics: Callable[[bool], Iterator[str]],
-        stats: Callable[[], SidecarStats],
         told: Told,
         leaving: Leaving,
     ) -> None:
         """``metrics`` gives the page for Prometheus in pieces; true asks for OpenMetrics."""
         self._pieces = metrics
-        self._stats = stats
         self._told = told
         self._leaving = leaving
         self.started = False
@@ -88,7 +86,8 @@ class Doors:
         return answer
 
     async def _tell(self, request: web.Request) -> web.Response:
-        stats = self._stats()
+        stats = self._told.offer(request.query.get(QUERY_SAVED))
+        stats = replace(stats, leaving=self._leaving.begun)
         await asyncio.sleep(0)  # 1,000 rows take 2 ms to copy, and 4 to write
         answer = web.Response(body=stats.to_json(), content_type="application/json")
         try:

@@ -7,7 +7,8 @@ request: the upstream time-outs and the kubelet's grace period bound the wait.
 
 import asyncio
 from collections.abc import Callable, Sized
-from typing import Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
 from tidegate_sidecar.logs import Log
 from tidegate_wire.clock import Clock
@@ -36,35 +37,57 @@ class DataPath(Protocol):
 
 
 class Told:
-    """What the last reader of ``/stats`` was told; answers whether anything has happened since."""
+    """What readers of ``/stats`` were told; answers whether anything has happened since.
+
+    An answer that was sent may never arrive, and a reader may die with it. So one who says what it
+    has saved is believed then, and not before; one who never does, as soon as it was answered.
+    """
 
     def __init__(self, stats: Callable[[], SidecarStats]) -> None:
         self._stats = stats
-        self._last: SidecarStats | None = None
+        self._offered: SidecarStats | None = None
+        self._offers = 0
+        self._saves = False
+        """Whether there is a reader who tells what it has saved."""
+        self._done = False
+        """Whether what was last offered has arrived, as far as that can be known."""
+
+    def offer(self, saved: str | None) -> SidecarStats:
+        """What to answer a reader who has saved the look ``saved``; ``None``: it does not say."""
+        now = self._stats()
+        if self._offered is None or _counted(now) != _counted(self._offered):
+            self._offers += 1
+            self._done = False
+        look = f"{now.boot}.{self._offers}"
+        self._saves = self._saves or saved is not None
+        self._done = self._done or saved == look
+        self._offered = replace(now, look=look)
+        return self._offered
 
     def was(self, stats: SidecarStats) -> None:
-        self._last = stats
+        """A reader was answered."""
+        if not self._saves and self._offered is not None and stats.look == self._offered.look:
+            self._done = True
 
     def policy_gone(self) -> None:
         """Whoever read did so for a policy; with it goes the wait for the reader's return."""
-        self._last = None
+        self._offered, self._saves, self._done = None, False, False
 
     @property
     def anyone(self) -> bool:
         """Whether somebody ever read."""
-        return self._last is not None
+        return self._offered is not None
 
     @property
     def everything(self) -> bool:
-        """Whether the last reader knows all that was counted."""
-        if self._last is None:
+        """Whether all that was counted is known to a reader."""
+        if self._offered is None or not self._done:
             return False
-        now = self._stats()
-        return (now.arrived, now.in_flight, now.series) == (
-            self._last.arrived,
-            self._last.in_flight,
-            self._last.series,
-        )
+        return _counted(self._stats()) == _counted(self._offered)
+
+
+def _counted(stats: SidecarStats) -> tuple[Any, ...]:
+    return stats.arrived, stats.in_flight, stats.series
 
 
 class Leaving:
@@ -107,10 +130,10 @@ class Leaving:
         """Return when the final counters were read, or nobody reads them, or the patience is
         over.
         """
-        if not self._told.anyone:
-            return
         until = self._clock.monotonic() + self._linger_s
-        while not self._told.everything and self._clock.monotonic() < until:
+        while self._told.anyone and not self._told.everything:
+            if self._clock.monotonic() >= until:
+                return
             await asyncio.sleep(LOOK_REAL_S)
 
     async def unclaimed(self) -> None:

@@ -104,7 +104,6 @@ class _Sidecar:
         )
         doors = Doors(
             metrics=lambda openmetrics: exposition(self._meter, openmetrics=openmetrics),
-            stats=self._stats,
             told=self._told,
             leaving=self._leaving,
         )

@@ -73,6 +73,9 @@ TOKEN_AUDIENCE = "tidegate"
 PATH_CONFIG = "/v1/config"
 PATH_REPORT = "/v1/report"
 PATH_STATS = "/stats"
+QUERY_SAVED = "saved"
+"""Of ``PATH_STATS``: the last look that its reader has saved, or nothing yet; a reader who says so
+once will say so of every look."""
 PATH_MUTATE = "/mutate"
 
 OTHER = "other"

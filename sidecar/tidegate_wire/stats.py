@@ -76,6 +76,10 @@ class SidecarStats:
     arrived: int = 0
     """Requests that arrived and were not blocked, ended or not: the demand."""
     in_flight: int = 0
+    look: str = ""
+    """Names what these counters stand at, until they move; for ``QUERY_SAVED``."""
+    leaving: bool = False
+    """Whether the process is on its way out, and will end when these counters are saved."""
     config_hash: str = ""
     """Of the config in force; empty before the first."""
     config_state: ConfigState = ConfigState.NONE

@@ -15,6 +15,7 @@ import pytest
 import selfmade_ca
 from hub import FakeHub, eventually
 from sidecar_process import ModelServer, SidecarProcess
+from tidegate_operator.sources.sidecars import Address, Sidecars
 from tidegate_wire.clock import Clock
 from tidegate_wire.config import Do, Model, Order, SidecarConfig
 from tidegate_wire.stats import SidecarStats
@@ -196,6 +197,37 @@ async def test_it_lingers_until_its_last_counters_were_read(
         assert sidecar.process.returncode is None
         assert (await stats(http, sidecar)).arrived == 1
         assert await sidecar.exit_code() == 0
+
+
+async def test_it_stays_until_its_last_counters_are_saved(
+    server: ModelServer, http: aiohttp.ClientSession
+) -> None:
+    """By the operator's own reader, whose first last look is lost with it."""
+    env = {"TIDEGATE_DRAIN_ACCEPT_S": "0", "TIDEGATE_LINGER_S": "600", "TIDEGATE_POD_UID": "uid-7"}
+    async with (
+        SidecarProcess("--upstream", server.url, env=env) as sidecar,
+        Sidecars(Clock(), pull_timeout_s=20.0) as source,
+    ):
+        host, port = sidecar.admin.removeprefix("http://").split(":")
+
+        async def look(saved: str) -> SidecarStats:
+            found = await source.look([Address("uid-7", host, int(port), saved)])
+            stats = found["uid-7"]
+            assert stats is not None
+            return stats
+
+        first = await look("")
+        assert await chat(http, sidecar) == 200
+        sidecar.terminate()
+        await eventually(lambda: _refuses(sidecar.url))
+        last = await look(first.look)
+        assert (last.arrived, last.leaving) == (1, True)
+        await asyncio.sleep(0.3)
+        assert sidecar.process.returncode is None, "it was told, and not that this was kept"
+        assert await look("") == last
+        await source.look([Address("uid-7", host, int(port), last.look)])
+        assert await sidecar.exit_code() == 0
+    assert sidecar.lines[-1]["unread"] is False
 
 
 async def test_with_its_policy_gone_it_owes_nobody_a_look(

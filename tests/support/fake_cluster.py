@@ -155,11 +155,14 @@ class FakeSidecars:
     def __init__(self) -> None:
         self.stats: dict[str, SidecarStats] = {}
         self.asked: list[str] = []
+        self.saved: list[tuple[str, str]] = []
+        """(UID, look) of all that was said to be saved."""
 
     async def look(self, pods: Iterable[Address]) -> Mapping[str, SidecarStats | None]:
-        asked = [pod.uid for pod in pods]
-        self.asked += asked
-        return {uid: self.stats.get(uid) for uid in asked}
+        asked = list(pods)
+        self.asked += [pod.uid for pod in asked]
+        self.saved += [(pod.uid, pod.saved) for pod in asked if pod.saved]
+        return {pod.uid: self.stats.get(pod.uid) for pod in asked}
 
 
 class FakeForecasts:
@@ -315,6 +318,7 @@ def stats(
     model: str = "llama-70b",
     duration_s: float = 0.5,
     in_flight: int = 0,
+    leaving: bool = False,
     engine: EngineLoad | None = None,
 ) -> SidecarStats:
     """One look at a sidecar: all that arrived has ended, after ``duration_s`` each."""
@@ -324,6 +328,8 @@ def stats(
         boot=boot,
         arrived=arrived,
         in_flight=in_flight,
+        look=f"{boot}.{arrived}.{errors}.{tokens}.{in_flight}",
+        leaving=leaving,
         engine=engine,
         config_hash=config_hash,
         config_state=ConfigState.APPLIED if config_hash else ConfigState.NONE,

@@ -59,11 +59,29 @@ async def test_a_pod_that_ends_takes_no_usage_with_it_though_the_operator_is_kil
     assert len(saves(stage)) == 2
     await stage.tick(3)
     assert len(saves(stage)) == 2
+    assert stage.sidecars.saved[-1] == ("p1", stage.sidecars.stats["p1"].look)
     stage.world.drop_pod("p1")
     del stage.arrived["p1"]
     stage.restart()
     await stage.tick(1)
     assert stage.metric("tidegate_policy_tokens_total", type="input") == 2 * (320 - 100)
+
+
+async def test_a_pod_that_ends_is_told_what_is_saved_of_it_and_nothing_before() -> None:
+    stage = Stage(policy(**TENANTS))
+    stage.tenant, stage.tokens = "acme", 100
+    await stage.tick(22, rps=4.0)
+    stage.add_pod("p1", terminating=True)
+    stage.tokens = 300
+    stage.api.refuse["PATCH", f"{MAPS}/tidegate-history"] = 500
+    stage.sidecars.saved.clear()
+    await stage.tick(2)
+    last = stage.sidecars.stats["p1"].look
+    assert ("p1", last) not in stage.sidecars.saved
+    stage.api.refuse.clear()
+    await stage.tick(1)
+    assert ("p1", last) in stage.sidecars.saved
+    assert ("p0", stage.sidecars.stats["p0"].look) not in stage.sidecars.saved, "it stays"
 
 
 async def test_a_history_put_there_by_hand_is_taken_up_and_made_ours() -> None:

@@ -42,7 +42,6 @@ class Sidecar:
         )
         self.doors = Doors(
             metrics=lambda openmetrics: self.page(openmetrics),
-            stats=lambda: self.now,
             told=self.told,
             leaving=self.leaving,
         )
@@ -199,7 +198,7 @@ async def test_stats_are_the_wire_contract(ask: Caller, sidecar: Sidecar) -> Non
     sidecar.count()
     status, body, kind = await ask("GET", "/stats")
     assert (status, kind) == (200, "application/json")
-    assert SidecarStats.from_json(body) == sidecar.now
+    assert SidecarStats.from_json(body) == replace(sidecar.now, look="b1.1")
 
 
 async def test_alive_while_the_loop_lives_and_ready_only_between_start_and_leave(
@@ -343,6 +342,48 @@ class TestLinger:
             await look("GET", "/stats")
             await asyncio.wait_for(wait, 5)
         await runner.cleanup()
+
+    async def test_one_who_saves_is_waited_for_until_that_look_is_saved(self, ask: Caller) -> None:
+        patient = Sidecar(linger_s=1e6)
+        runner, address = await open_doors(patient.doors, Address("127.0.0.1", 0))
+        async with aiohttp.ClientSession(f"http://{address}") as session:
+            look = Caller(session, address)
+
+            async def looked(saved: str) -> SidecarStats:
+                return SidecarStats.from_json((await look("GET", f"/stats?saved={saved}"))[1])
+
+            first = await looked("")
+            patient.count()
+            assert not first.leaving
+            await asyncio.wait_for(patient.leaving.drained(), 5)
+            wait = asyncio.create_task(patient.leaving.counted())
+            last = await looked(first.look)
+            assert last.leaving
+            assert last.look != first.look
+            await look("GET", "/stats")  # somebody else, who keeps nothing
+            assert (await looked("")).look == last.look  # whoever had the last look, lost it
+            await asyncio.sleep(0.1)
+            assert not wait.done()
+            await looked(last.look)
+            await asyncio.wait_for(wait, 5)
+        await runner.cleanup()
+
+    async def test_what_was_saved_in_time_is_not_waited_for(
+        self, ask: Caller, sidecar: Sidecar
+    ) -> None:
+        sidecar.count()
+        look = SidecarStats.from_json((await ask("GET", "/stats?saved="))[1]).look
+        await ask("GET", f"/stats?saved={look}")
+        await asyncio.wait_for(sidecar.leaving.counted(), 0.2)
+
+    async def test_a_policy_that_goes_ends_the_wait(self, ask: Caller) -> None:
+        patient = Sidecar(linger_s=1e6)
+        patient.told.offer("")
+        wait = asyncio.create_task(patient.leaving.counted())
+        await asyncio.sleep(0.1)
+        assert not wait.done()
+        patient.told.policy_gone()
+        await asyncio.wait_for(wait, 5)
 
     async def test_the_wait_ends_by_the_clock(self, ask: Caller, sidecar: Sidecar) -> None:
         await ask("GET", "/stats")

@@ -79,13 +79,15 @@ async def look_at(
     namespace: str,
     target: TargetRef,
     selector: str,
+    saved: Mapping[str, str],
     *,
     everywhere: bool = False,
 ) -> Look:
     """Look at a target; ``selector`` finds its last pods where the target itself is gone.
 
-    ``everywhere``: pods without a sidecar carry load too and are nobody's fault. ``ApiError``
-    where the API server can't say.
+    ``saved``: by pod UID, the last look that a restart would remember. ``everywhere``: pods
+    without a sidecar carry load too and are nobody's fault. ``ApiError`` where the API server
+    can't say.
     """
     scale: Scale | None = None
     ready: int | None = None
@@ -96,7 +98,7 @@ async def look_at(
         if error.status != 404:
             raise
     pods = world.pods_of(namespace, scale.selector if scale is not None else selector)
-    answers = await _ask(source, pods)
+    answers = await _ask(source, pods, saved)
     standing = sum(not pod.terminating for pod in pods)
     counted = 0 if scale is None else scale.pods
     return Look(
@@ -108,9 +110,15 @@ async def look_at(
     )
 
 
-async def _ask(source: Source, pods: Sequence[Pod]) -> Mapping[str, SidecarStats | None]:
+def address_of(pod: Pod, saved: str = "") -> Address:
+    return Address(pod.uid, pod.ip, pod.admin_port, saved)
+
+
+async def _ask(
+    source: Source, pods: Sequence[Pod], saved: Mapping[str, str]
+) -> Mapping[str, SidecarStats | None]:
     """By pod UID: of those that must answer, and of others that did."""
-    asked = [Address(pod.uid, pod.ip, pod.admin_port) for pod in pods if pod.ip]
+    asked = [address_of(pod, saved.get(pod.uid, "")) for pod in pods if pod.ip]
     answers = dict(await source.look(asked))
     for pod in pods:
         if _must_answer(pod):

@@ -10,6 +10,7 @@ from typing import Any
 from tidegate_operator.cluster.history import Checkpoint
 from tidegate_operator.decide.words import Memory
 from tidegate_operator.handlers.ahead import Ahead
+from tidegate_operator.handlers.last_words import LastWords
 from tidegate_operator.handlers.look import ColdStarts
 from tidegate_operator.handlers.recent import Recent
 from tidegate_operator.ledger.carried import CarriedLoads
@@ -33,10 +34,7 @@ class Mind:
     saved_key: Any
     """What was worth saving at the last checkpoint."""
     saved_at: float
-    ending: frozenset[str]
-    """UIDs of pods that were ending at the last look."""
-    last_words: bool
-    """Usage of a pod that ends is not saved yet, and it may not be there to tell it again."""
+    last_words: LastWords
 
 
 def key_of(mind: Mind) -> tuple[Any, ...]:

@@ -40,6 +40,7 @@ from tidegate_operator.handlers.hands import (
     set_replicas,
     writes_replicas,
 )
+from tidegate_operator.handlers.last_words import LastWords
 from tidegate_operator.handlers.leaving import Leaving, namespaces
 from tidegate_operator.handlers.look import ColdStarts, Look, Source, count_sidecars, look_at
 from tidegate_operator.handlers.metrics import Metrics
@@ -51,7 +52,7 @@ from tidegate_operator.handlers.watchdog import Watchdog
 from tidegate_operator.ledger.carried import CarriedLoads
 from tidegate_operator.ledger.demand import DemandHistory
 from tidegate_operator.ledger.engines import EngineHistory
-from tidegate_operator.ledger.usage import NOTHING, Ledger
+from tidegate_operator.ledger.usage import Ledger
 from tidegate_operator.settings import Settings
 from tidegate_wire.clock import Clock
 
@@ -134,8 +135,9 @@ class PolicyLoop:
             seen = self._seen(now, conflict_with=taken_by)
         else:
             seen = await self._work(self._spec, mind, now)
-        at_once = mind.last_words or key_of(mind)[0] != mind.saved_key[0]
+        at_once = mind.last_words.unsaved or key_of(mind)[0] != mind.saved_key[0]
         await self._save(mind, now, at_once=at_once)
+        await mind.last_words.confirm(self._around.source)
         await self._tell(seen)
 
     async def fail(self, error: Exception) -> None:
@@ -199,8 +201,7 @@ class PolicyLoop:
             saved_key=None,
             # A thousand policies that start together must not all save at the same moment.
             saved_at=now - crc32(self.uid.encode()) % self._around.settings.checkpoint_s,
-            ending=frozenset(),
-            last_words=False,
+            last_words=LastWords(),
         )
         mind.saved_key = key_of(mind)
         self._mind = mind
@@ -230,6 +231,7 @@ class PolicyLoop:
             self.namespace,
             spec.target,
             self._selector,
+            mind.last_words.saved,
             everywhere=spec.prometheus is not None,
         )
         await self._observed.look(spec, now)
@@ -277,14 +279,10 @@ class PolicyLoop:
 
     def _inputs(self, spec: PolicySpec, mind: Mind, look: Look, now: float) -> Inputs | None:
         """Take in what was seen; ``None`` where there is no target to decide on."""
-        ending = frozenset(pod.uid for pod in look.pods if pod.terminating)
-        mind.last_words = mind.last_words or not ending <= mind.ending
-        mind.ending = ending
         book = mind.ledger.look if mind.ledger.begun else mind.ledger.adopt
         for stats in look.stats:
-            added = book(stats, now)
-            if stats.pod_uid in ending and added != NOTHING:
-                mind.last_words = True
+            book(stats, now)
+        mind.last_words.hear(look)
         mind.demand.record(now, look.answers)
         mind.engines.record(now, look.answers)
         mind.cold_starts.look(look.pods)
@@ -466,7 +464,8 @@ class PolicyLoop:
                 calibration=mind.ahead.state,
             ),
         )
-        mind.saved_key, mind.saved_at, mind.last_words = key, now, False
+        mind.saved_key, mind.saved_at = key, now
+        mind.last_words.keep()
 
 
 def unproven(demand: Demand) -> Demand:

@@ -51,7 +51,6 @@ class Usage:
 
 Delta = Usage
 """What one look added."""
-NOTHING = Delta()
 
 _Row = list[int | float]
 """The fields of ``Usage`` in order: one list per counter is what makes a look at 200 tenants
@@ -125,7 +124,7 @@ class Ledger:
         """Whether this ledger has looked before, in this life of the operator or in an earlier."""
         return self._born is not None
 
-    def adopt(self, stats: SidecarStats, now: float) -> Delta:
+    def adopt(self, stats: SidecarStats, now: float) -> None:
         """Take a process as it stands: what it counted before the ledger began is nobody's here.
 
         A policy that is put on pods which have run for a month must not book that month into the
@@ -133,7 +132,6 @@ class Ledger:
         """
         self._reach(now)
         self._processes[stats.pod_uid, stats.boot] = _Process(now, self._rows(stats))
-        return NOTHING
 
     def _add(self, process: _Process, key: _Key, row: _Row, added: _Row) -> None:
         """Add what ``row`` has over the last one; an older look has nothing over it

@@ -1,7 +1,8 @@
 """Demand and usage, pulled from the pods themselves: one GET of ``/stats`` each.
 
 Law: a look is whole or ``None``; what could not be read is never taken for zero. Counters are
-cumulative, so a look that fails loses nothing.
+cumulative, so a look that fails loses nothing; a sidecar that leaves stays until it hears that its
+last look is saved.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import aiohttp
 
 from tidegate_wire.clock import Clock
 from tidegate_wire.config import WireError
-from tidegate_wire.names import PATH_STATS
+from tidegate_wire.names import PATH_STATS, QUERY_SAVED
 from tidegate_wire.stats import SidecarStats
 
 MAX_STATS_BYTES = 4 * 1024 * 1024
@@ -30,6 +31,8 @@ class Address:
     uid: str
     ip: str
     port: int
+    saved: str = ""
+    """Its last look that is saved."""
 
 
 class Sidecars:
@@ -64,7 +67,8 @@ class Sidecars:
             raise RuntimeError("Sidecars must be entered before it looks")
         host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
         try:
-            async with self._session.get(f"http://{host}:{pod.port}{PATH_STATS}") as answer:
+            url = f"http://{host}:{pod.port}{PATH_STATS}"
+            async with self._session.get(url, params={QUERY_SAVED: pod.saved}) as answer:
                 if answer.status != 200:
                     return None
                 raw = bytearray()
