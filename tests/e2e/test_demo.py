@@ -88,6 +88,15 @@ class Demo:
     def said(self) -> str:
         return self.out.read_text(errors="replace")
 
+    def last_lines(self) -> str:
+        """What the operator and each sidecar said last; of a run with ``--keep-logs``."""
+        logs = sorted(self.folder.glob("tidegate-demo-*/logs/*.log"))
+        return "\n".join(
+            f"{log.name}: " + " | ".join(log.read_text(errors="replace").splitlines()[-3:])
+            for log in logs
+            if log.name.endswith(".tidegate.log") or log.name == "reconcile.log"
+        )
+
     async def ended(self, timeout_s: float) -> int:
         deadline = time.monotonic() + timeout_s
         while self.process.poll() is None:
@@ -211,7 +220,7 @@ async def test_however_it_is_ended_nothing_is_left_running(
 async def test_the_operator_killed_in_the_middle_forgets_nothing_and_writes_nothing_wrong(
     demo: Callable[..., Demo],
 ) -> None:
-    run = demo("--from", "06:00", "--hours", f"{HOURS:g}", "--no-faults")
+    run = demo("--from", "06:00", "--hours", f"{HOURS:g}", "--no-faults", "--keep-logs")
     before = await until_status(run, acme_is_blocked, SETUP_S + RUN_S)
     assert scaled_up(before)
     used = max(int(b["used"]) for b in before["budgets"])
@@ -246,5 +255,6 @@ async def test_the_operator_killed_in_the_middle_forgets_nothing_and_writes_noth
     assert await run.ended(RUN_S + SETUP_S) == 0, run.said()[-3000:]
     assert run.members() == {}
     found = run.figures()
-    assert found["tokens_in"] + found["tokens_out"] == found["tokens_reported_by_model_server"] > 0
+    counted = found["tokens_in"] + found["tokens_out"]
+    assert counted == found["tokens_reported_by_model_server"] > 0, run.last_lines()
     assert found["switches"] == 0
