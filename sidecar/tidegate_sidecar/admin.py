@@ -95,8 +95,8 @@ class Doors:
             await answer.write_eof()
         except ConnectionError:
             return answer  # who asked has gone, and was told nothing
-        # Only now: a leaving sidecar exits as soon as somebody was told, and must not do so with
-        # the answer unsent.
+        # Only now: to a reader who never says what it saved, a leaving sidecar owes no more than
+        # this answer, and must not exit with it unsent.
         self._told.was(stats)
         return answer
 

@@ -1,7 +1,7 @@
 """Leaving without cutting a stream or losing a count.
 
-Law: unready first, then accept for a while, then finish what runs, then wait until the final
-counters were read; each step once, whoever asks for it and however often. Nothing here ends a
+Law: unready first, then accept for a while, then finish what runs, then wait until a reader has
+the final counters; each step once, whoever asks for it and however often. Nothing here ends a
 request: the upstream time-outs and the kubelet's grace period bound the wait.
 """
 
@@ -127,7 +127,7 @@ class Leaving:
         await asyncio.shield(self._drain)
 
     async def counted(self) -> None:
-        """Return when the final counters were read, or nobody reads them, or the patience is
+        """Return when a reader has the final counters, or nobody reads them, or the patience is
         over.
         """
         until = self._clock.monotonic() + self._linger_s

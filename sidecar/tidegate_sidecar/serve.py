@@ -157,7 +157,7 @@ class _Sidecar:
         """Serve until told to leave, then leave; a second signal stops at once."""
         first = await _first(self._leave(), self._leaving.unclaimed(), self._hurried.wait())
         code = HURRIED if first == 2 else 0
-        # Without a reader nothing was owed; with one, whether its last look missed anything.
+        # Without a reader nothing was owed; with one, whether anything is not known to be kept.
         owed = self._told.anyone and not self._told.everything
         self._log("stopped", in_flight=self._proxy.in_flight, code=code, unread=owed)
         return code

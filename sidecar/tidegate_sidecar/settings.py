@@ -82,7 +82,7 @@ class SidecarSettings:
     config_file: Path | None = None
     """Config as a file; it goes before the hub."""
     linger_s: float = 30.0
-    """Longest wait, once the last request has ended, for someone to read the final counters."""
+    """Longest wait, once the last request has ended, for a reader to have the final counters."""
     drain_accept_s: float = 5.0
     """How long a leaving sidecar still accepts: the time that Services need to hear of it."""
     engine_metrics_s: float = 15.0

@@ -68,6 +68,8 @@ class Stage:
         """What each pod's model server says of itself."""
         self.arrived: dict[str, int] = {}
         self.errors: dict[str, int] = {}
+        self.leaving: set[str] = set()
+        """Pods whose sidecars are on their way out."""
         self.mute: set[str] = set()
         """Pods whose sidecars can't be read."""
         self.tokens = 0
@@ -133,6 +135,7 @@ class Stage:
             tokens=self.tokens,
             tenant=self.tenant,
             in_flight=self.in_flight.get(uid, 0),
+            leaving=uid in self.leaving,
             engine=self.engine,
             config_hash="" if config is None else config.hash,
         )

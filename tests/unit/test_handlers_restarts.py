@@ -84,6 +84,16 @@ async def test_a_pod_that_ends_is_told_what_is_saved_of_it_and_nothing_before() 
     assert ("p0", stage.sidecars.stats["p0"].look) not in stage.sidecars.saved, "it stays"
 
 
+async def test_a_sidecar_that_leaves_a_pod_that_stays_is_not_kept_waiting() -> None:
+    """Its container is restarted, by a liveness probe say."""
+    stage = Stage(policy(**TENANTS))
+    await stage.tick(23, rps=4.0)
+    stage.leaving = {"p1"}
+    stage.sidecars.saved.clear()
+    await stage.tick(1)
+    assert stage.sidecars.saved[-1] == ("p1", stage.sidecars.stats["p1"].look)
+
+
 async def test_a_history_put_there_by_hand_is_taken_up_and_made_ours() -> None:
     """Without an owner, before there was a policy: what a user may do who has counts already."""
     stage = Stage()

@@ -343,7 +343,7 @@ class TestLinger:
             await asyncio.wait_for(wait, 5)
         await runner.cleanup()
 
-    async def test_one_who_saves_is_waited_for_until_that_look_is_saved(self, ask: Caller) -> None:
+    async def test_one_who_saves_is_waited_for_until_that_look_is_saved(self) -> None:
         patient = Sidecar(linger_s=1e6)
         runner, address = await open_doors(patient.doors, Address("127.0.0.1", 0))
         async with aiohttp.ClientSession(f"http://{address}") as session:
@@ -376,7 +376,7 @@ class TestLinger:
         await ask("GET", f"/stats?saved={look}")
         await asyncio.wait_for(sidecar.leaving.counted(), 0.2)
 
-    async def test_a_policy_that_goes_ends_the_wait(self, ask: Caller) -> None:
+    async def test_a_policy_that_goes_ends_the_wait(self) -> None:
         patient = Sidecar(linger_s=1e6)
         patient.told.offer("")
         wait = asyncio.create_task(patient.leaving.counted())

@@ -110,7 +110,8 @@ async def look_at(
     )
 
 
-def address_of(pod: Pod, saved: str = "") -> Address:
+def address_of(pod: Pod, saved: str) -> Address:
+    """Where its sidecar is asked, and told which of its looks is saved."""
     return Address(pod.uid, pod.ip, pod.admin_port, saved)
 
 
