@@ -26,10 +26,10 @@ _WORDS: Final = {
     # text-generation-inference, docs/source/reference/metrics.md; it tells nothing of its cache
     "tgi_queue_size": ("tgi", _WAITING),
     "tgi_batch_current_size": ("tgi", _RUNNING),
-    # llama.cpp, tools/server/README.md, with --metrics; newer builds tell nothing of the cache
+    # llama.cpp, tools/server/README.md, with --metrics. What older builds told of the cache counts
+    # what idle slots keep, too: it stays high once everybody is gone, and calls for no pod.
     "llamacpp_requests_deferred": ("llamacpp", _WAITING),
     "llamacpp_requests_processing": ("llamacpp", _RUNNING),
-    "llamacpp_kv_cache_usage_ratio": ("llamacpp", _KV_CACHE),
 }
 """By the name with its colon as ``_``, which is how prometheus_client tells it to OpenMetrics
 scrapers."""

@@ -87,8 +87,8 @@ def read(text: str) -> EngineLoad | None:
         ),
         pytest.param(
             "llamacpp:requests_deferred 0\nllamacpp:kv_cache_usage_ratio 0.625\n",
-            EngineLoad(engine="llamacpp", waiting=0, kv_cache_usage=0.625),
-            id="llama.cpp of an older build",
+            EngineLoad(engine="llamacpp", waiting=0),
+            id="llama.cpp of an older build, whose full cache is no load",
         ),
         pytest.param(
             'vllm:num_requests_waiting{model_name="a} 9 \\" b"} 2\r\n',
