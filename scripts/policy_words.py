@@ -95,6 +95,10 @@ REASONS: Mapping[str, str] = {
     ),
     "ForecastHolds": "Demand is low, the forecast is not: it may raise or hold, never lower.",
     "ScheduleHolds": "Demand is low, but a schedule still expects more.",
+    "EnginesHold": (
+        "Demand is low, but what waits in the model servers and fills their KV caches would not "
+        "fit into fewer."
+    ),
     "ScheduleMinReplicas": "Fewer were wanted; a schedule's `minReplicas` bound.",
     "ScheduleMaxReplicas": "More were wanted; a schedule's `maxReplicas` bound.",
     "NotIdleForLong": "Nothing is needed, but not yet for `scaleToZero.after`: one stays.",
@@ -108,10 +112,13 @@ REASONS: Mapping[str, str] = {
         "no pod is added by it."
     ),
     "CapacityUnknown": "What one replica carries can't be told yet; the message says why.",
-    "ForecastReliable": "The forecast beats the naive ones and is used.",
+    "ForecastReliable": "The forecast beats the last minute and the last hour, and is used.",
     "ForecastDisabled": "`forecast.enabled` is false, or the policy has no `scaling`.",
     "HistoryTooShort": "There is less history than `forecast.minHistory`.",
-    "ForecastNoSkill": "The forecast is no better than a naive one, so it is not used.",
+    "ForecastNoSkill": (
+        "The forecast says no more of the time to come than the last minute or hour, so it is not "
+        "used."
+    ),
     "ForecastTraining": "The first training is not done; nothing is scaled down meanwhile.",
     "ForecastFailed": "Training or prediction failed; the message says how.",
     "ForecastStale": "The last forecast is too old to use.",

@@ -1,5 +1,6 @@
 """A queue inside the model servers, or a KV cache that is nearly full, asks for one more pod, and
-for none while one is starting; it never asks for fewer, and the limits hold for it too."""
+for none while one is starting; what they hold keeps the pods that it needs. They never ask for
+fewer, and the limits hold for them too."""
 
 import pytest
 from hypothesis import given
@@ -102,9 +103,23 @@ def test_pressure_is(engines: EngineSigns | None, reason: Reason | None) -> None
             QUEUE,
             {"rps": 0.0, "starting": 1},
             3,
-            Reason.STEADY,
+            Reason.ENGINES_HOLD,
             id="nothing is removed while they are full",
         ),
+        pytest.param(
+            signs(0.0, 0.6),
+            {"rps": 2.0},
+            3,
+            Reason.ENGINES_HOLD,
+            id="caches that two pods could not hold: 3 x 60 % is 90 % of two",
+        ),
+        pytest.param(
+            signs(0.0, 0.53), {"rps": 2.0}, 2, Reason.DEMAND_LOW, id="3 x 53 % is 80 % of two"
+        ),
+        pytest.param(
+            signs(3.4), {"rps": 2.0}, 3, Reason.ENGINES_HOLD, id="a queue of 5.1 on each of two"
+        ),
+        pytest.param(signs(0.0, 0.0), {"rps": 2.0}, 2, Reason.DEMAND_LOW, id="empty ones let go"),
         pytest.param(
             QUEUE,
             {"demand": Demand(state=DataState.ERROR)},
@@ -126,6 +141,43 @@ def test_the_figure_stands_in_the_message() -> None:
         "demand 6.0 rps needs 3 pods; 6.0 requests wait in each model server (more than 5): 3 -> 4"
     )
     assert "KV caches are 85% full (more than 80%): 3 -> 4" in scale(CACHE).message
+
+
+def test_it_says_who_holds_a_pod() -> None:
+    assert scale(signs(0.0, 0.6), rps=2.0).message == (
+        "demand 2.0 rps needs 1 pod: 3 stay (the model servers' queues and caches hold 3)"
+    )
+
+
+def test_a_cache_at_the_edge_does_not_come_and_go() -> None:
+    """84 % of three pods are 63 % of four: four stay for as long as that much is in them."""
+    held, current, counts = 3 * 0.84, 3, []
+    memory = Memory()
+    for tick in range(240):
+        engines = signs(0.0, held / current)
+        inputs = Inputs(
+            now=NOW + 15.0 * tick,
+            current=current,
+            ready=current,
+            starting=0,
+            demand=present(4.5),
+            engines=engines,
+        )
+        decision, memory = decide_scaling(RULES, Mode.ENFORCE, inputs, memory)
+        current = decision.replicas
+        counts.append(current)
+    assert set(counts) == {4}
+
+
+@given(ready=st.integers(1, 10), waiting=st.floats(0, 5), usage=st.floats(0, 0.8))
+def test_what_they_hold_fits_into_what_stays(ready: int, waiting: float, usage: float) -> None:
+    stays = scale(signs(waiting, usage), rps=0.0, current=ready).replicas
+    assert stays <= ready
+    if stays > max(1, ready - ready // 2):  # else it is the step that limits it, or the minimum
+        fewer = stays - 1
+        assert ready * waiting > 5.0 * fewer or ready * usage > 0.8 * fewer
+    assert ready * waiting <= 5.0 * stays + 1e-6
+    assert ready * usage <= 0.8 * stays + 1e-6
 
 
 @given(

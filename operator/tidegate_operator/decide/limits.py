@@ -29,18 +29,18 @@ class Steps:
 
 
 def recommend(inputs: Inputs, need: Need, bounds: Bounds, steps: Steps) -> int:
-    """What demand, forecast and schedules call for within the limits; the current count where the
-    difference is too small."""
+    """What demand, forecast, schedules and model servers call for within the limits; the current
+    count where the difference is too small."""
     current = inputs.current
     for wanted, holds in (
         (need.forecast, Reason.FORECAST_HOLDS),
         (need.event, Reason.SCHEDULE_HOLDS),
+        (need.pressed, Reason.ENGINES_HOLD),
     ):
         if wanted is not None and wanted > steps.target:
             if wanted <= current:
                 steps.bend(wanted, holds)
             steps.target = wanted
-    steps.target = max(steps.target, need.pressed)
     keep_within(bounds, steps)
     if bounds.least <= current <= bounds.most and _tolerable(inputs, need, steps.target):
         steps.bend(current, Reason.TOLERANCE)

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from tidegate_operator.decide.load import Load
-from tidegate_operator.decide.pressure import pods_under_pressure
+from tidegate_operator.decide.pressure import pods_called_for
 from tidegate_operator.decide.words import (
     DataState,
     Demand,
@@ -51,7 +51,8 @@ class Need:
     """Pods for what a schedule expects; ``None``: none expects more than is there."""
     event_by: str = ""
     pressed: int = 0
-    """Pods that the model servers' own queues and caches call for; 0: none."""
+    """Pods that the model servers' own queues and caches call for; 0: none. More than there are
+    under pressure only."""
 
     @property
     def most(self) -> int:
@@ -84,7 +85,7 @@ def find_need(
         event_rps=expected,
         event=None if expected is None else load.pods(expected, rules.reactive_utilization),
         event_by=by,
-        pressed=pods_under_pressure(inputs),
+        pressed=pods_called_for(inputs),
     )
 
 

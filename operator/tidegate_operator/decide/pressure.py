@@ -1,8 +1,11 @@
 """Whether the model servers themselves say that they are too few: by their queues and caches.
 
 Law: it asks for one more pod at a time and for none while one is starting, since what it sees ends
-only once that one serves. Never fewer pods for it: an empty queue is what a good day looks like.
+only once that one serves. It lets a pod go only where the others have room for what that one
+holds; never fewer pods for it alone: an empty queue is what a good day looks like.
 """
+
+import math
 
 from tidegate_operator.decide.signs import EngineSigns
 from tidegate_operator.decide.words import Inputs, Reason
@@ -28,11 +31,25 @@ def find_pressure(signs: EngineSigns | None) -> tuple[Reason | None, str]:
     return None, ""
 
 
-def pods_under_pressure(inputs: Inputs) -> int:
-    """How many pods the engines' signs call for; 0: they call for nothing."""
-    reason, _ = find_pressure(inputs.engines)
-    if reason is None or inputs.current == 0:
+def pods_called_for(inputs: Inputs) -> int:
+    """How many pods the engines' signs call for; 0: they call for nothing.
+
+    Under pressure one more than there are. Else as many as would hold what now waits and what the
+    caches now hold: on fewer the next minute would be one of pressure, and the pod asked back.
+    """
+    signs = inputs.engines
+    if signs is None or inputs.current == 0:
         return 0
+    reason, _ = find_pressure(signs)
+    if reason is None:
+        return min(inputs.current, _pods_that_hold(signs, inputs.ready))
     # One that was asked for and is not even created is starting, too.
     starts = inputs.starting > 0 or inputs.ready < inputs.current
     return inputs.current if starts else inputs.current + 1
+
+
+def _pods_that_hold(signs: EngineSigns, ready: int) -> int:
+    """Fewest pods on which what ``ready`` ones have, spread evenly, is no pressure."""
+    waiting = (signs.waiting_per_pod or 0.0) / MAX_WAITING_PER_POD
+    usage = (signs.kv_cache_usage or 0.0) / MAX_KV_CACHE_USAGE
+    return math.ceil(ready * max(waiting, usage) - 1e-9)

@@ -21,6 +21,7 @@ _CLAMP_TEXTS = {
     Reason.STABILIZATION: "{after} were needed within the stabilisation window",
     Reason.FORECAST_HOLDS: "the forecast holds {after}",
     Reason.SCHEDULE_HOLDS: "schedule holds {after}",
+    Reason.ENGINES_HOLD: "the model servers' queues and caches hold {after}",
     Reason.SCHEDULE_MIN: "schedule {least_by} has minReplicas {after}",
     Reason.SCHEDULE_MAX: "{before} wanted, schedule {most_by} has maxReplicas {after}",
     Reason.NOT_IDLE: "not idle for scaleToZero.after yet",

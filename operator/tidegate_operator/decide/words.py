@@ -92,6 +92,8 @@ class Reason(StrEnum):
     FORECAST_HOLDS = "ForecastHolds"
     """Demand is low but the forecast is not: the forecast may raise or hold, never lower."""
     SCHEDULE_HOLDS = "ScheduleHolds"
+    ENGINES_HOLD = "EnginesHold"
+    """What waits in the model servers and fills their caches would not fit into fewer."""
     SCHEDULE_MIN = "ScheduleMinReplicas"
     SCHEDULE_MAX = "ScheduleMaxReplicas"
     NOT_IDLE = "NotIdleForLong"
@@ -307,8 +309,8 @@ class Forecast:
     message: str = ""
     method: str = "GradientBoosting+Linear"
     skill: float | None = None
-    """1 - pinball loss / that of the best naive forecast, over three days; ``None`` before
-    enough was scored."""
+    """1 - pinball loss / that of the last value or the last hour, whichever is better, over three
+    days; ``None`` before enough was scored."""
     coverage: float | None = None
     """Share of the matured 0.95 quantiles that held."""
     trained_at: float | None = None
