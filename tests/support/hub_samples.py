@@ -242,7 +242,9 @@ def _conditions() -> list[dict[str, Any]]:
         of("Ready", "True", "Ready", "The policy is in force."),
         of("TargetResolved", "True", "TargetFound", "Deployment/llama"),
         of("MetricsAvailable", "True", "MetricsFound", "6 of 6 sidecars report."),
-        of("ForecastReliable", "True", "ForecastReliable", "31% better than the best naive one."),
+        of(
+            "ForecastReliable", "True", "ForecastReliable", "forecast is 31% better than last hour"
+        ),
         of("ScalingLimited", "True", "ScaleUpLimit", "Held at 7 pods; 8 were called for."),
         of("BudgetsOK", "False", "BudgetExhausted", "team-day: research is at 100%."),
         of("Degraded", "False", "Normal", "llama-70b answers."),

@@ -11,8 +11,8 @@ from request_series import DAY
 from tidegate_operator.forecast.calibrate import (
     LEVELS,
     MIN_ERRORS,
+    NAIVE,
     REFRESH_MINUTES,
-    RIVALS,
     SAMPLE_EVERY,
     SHIFT_LIMIT,
     WINDOW_MINUTES,
@@ -26,7 +26,7 @@ from tidegate_operator.forecast.quantiles import QUANTILES
 from tidegate_operator.forecast.series import Series, clean
 
 HORIZON = 3
-POOR = Raw((90.0,) * len(QUANTILES), (100.0,) * len(RIVALS))
+POOR = Raw((90.0,) * len(QUANTILES), (100.0,) * len(NAIVE))
 """A model that says 90 for every quantile of a noisy 100."""
 
 

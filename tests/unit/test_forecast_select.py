@@ -1,14 +1,15 @@
-"""Trust: what beats the last value, the last hour and yesterday may be acted on, nothing else."""
+"""Trust: what beats the last value and the last hour may be acted on, nothing else."""
 
 import json
 
 import pytest
 
-from request_series import DAY, daily, random_walk, white_noise
+from request_series import DAY, daily, random_walk, rushes, white_noise
 from tidegate_operator.forecast import engine, select
 from tidegate_operator.forecast.calibrate import Raw, Sample, Track
 from tidegate_operator.forecast.quantiles import QUANTILES, TooFewRowsError
 from tidegate_operator.forecast.select import Score, Verdict
+from tidegate_operator.forecast.series import clean
 
 HORIZON = 5
 RAW = Raw((100.0,) * len(QUANTILES), (100.0, 100.0, 100.0))
@@ -20,11 +21,22 @@ def samples(model: float, rivals: tuple[float, ...], count: int = 100) -> list[S
     return [Sample(5 * k, RAW, issued, 100.0) for k in range(count)]
 
 
-def test_skill_is_measured_against_the_best_rival() -> None:
+def test_skill_is_measured_against_the_better_rival() -> None:
     made = select.score(samples(110.0, (150.0, 120.0, 180.0)), 500)
     assert made.rival == "last hour"
     assert made.skill == pytest.approx(0.5)
+    assert made.yesterday == pytest.approx(7 / 8)
     assert made.coverage == 1.0
+
+
+def test_yesterday_may_say_as_much() -> None:
+    """Nobody scales by it: what repeats itself exactly is what can be foreseen best."""
+    made = select.score(samples(110.0, (150.0, 120.0, 100.0)), 500)
+    assert (made.rival, made.yesterday) == ("last hour", None)
+    better = select.score(samples(110.0, (150.0, 120.0, 105.0)), 500)
+    verdict, message = select.judge(better, False)
+    assert verdict is Verdict.GOOD
+    assert message == "forecast is 50% better than last hour, 100% worse than yesterday"
 
 
 def test_what_has_not_matured_or_was_not_calibrated_is_not_scored() -> None:
@@ -63,8 +75,20 @@ def test_fewer_scores_ask_for_more_skill() -> None:
 
 
 def test_the_message_says_how_much_and_than_what() -> None:
-    _, message = select.judge(Score(800, -0.2, 0.95, "yesterday"), True)
-    assert message == "forecast is 20% worse than yesterday; trusted from 5% better on"
+    _, message = select.judge(Score(800, -0.2, 0.95, "last hour", 0.1), True)
+    assert message == (
+        "forecast is 20% worse than last hour, 10% better than yesterday;"
+        " trusted from 5% better on"
+    )
+
+
+def test_days_that_are_all_alike_are_trusted_though_yesterday_says_more() -> None:
+    counts = rushes(10)
+    track = engine.seeded(clean(0, counts), 15)
+    made = select.score(track.samples, len(counts) - 1)
+    assert made.skill is not None and made.skill > 0.5
+    assert made.yesterday is not None and made.yesterday < 0
+    assert track.trusted
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,14 @@ SHIFT_RATE = 0.05 * SAMPLE_EVERY / REFRESH_MINUTES
 SHIFT_LIMIT = 0.3
 """Farthest shift, as a share of what the level leaves uncovered: 0.95 is asked for as 0.935 to
 0.965."""
-RIVALS = ("last value", "last hour", "yesterday")
-"""The last minute (best on a random walk), the mean of the last hour (best on noise), the highest
-minute of yesterday's same window (best on a clean daily pattern)."""
+RIVALS = ("last value", "last hour")
+"""The last minute (best on a random walk), the mean of the last hour (best on noise)."""
+YESTERDAY = "yesterday"
+"""The highest minute of yesterday's same window (best on a clean daily pattern)."""
+NAIVE = (*RIVALS, YESTERDAY)
 SCORED_QUANTILE = 0.95
-"""The rivals are points; calibrated to this quantile they are worth beating."""
-LEVELS = (*QUANTILES, *(SCORED_QUANTILE for _ in RIVALS))
+"""The naive ones are points; calibrated to this quantile they are worth beating."""
+LEVELS = (*QUANTILES, *(SCORED_QUANTILE for _ in NAIVE))
 """What each of ``Raw.all()`` is calibrated to."""
 
 
@@ -54,11 +56,11 @@ class Raw:
 
     model: tuple[float, ...]
     """One per ``QUANTILES``."""
-    rivals: tuple[float, ...]
-    """What anyone could say without a model, one per ``RIVALS``."""
+    naive: tuple[float, ...]
+    """What anyone could say without a model, one per ``NAIVE``."""
 
     def all(self) -> tuple[float, ...]:
-        return (*self.model, *self.rivals)
+        return (*self.model, *self.naive)
 
 
 @dataclass(slots=True)
@@ -109,7 +111,7 @@ class Track:
             self._refresh(now, c)
 
     def issue(self, minute: int, raw: Raw, c: float) -> tuple[float, ...]:
-        """Calibrate the model's quantiles, sorted; remember them and the rivals'."""
+        """Calibrate the model's quantiles, sorted; remember them and the naive ones."""
         model, issued = raw.model, None
         if self.offsets is not None:
             moved = (np.array(raw.all()) + c) * np.exp(np.array(self.offsets)) - c
@@ -205,7 +207,7 @@ def peak_after(series: Series, minute: int, horizon: int) -> float | None:
 def _packed(sample: Sample) -> list[Any]:
     """``[minute, base, peak, raw..., issued...]``: thousandths of a natural logarithm, all but the
     base relative to it: a third of the size of plain figures, at 0.1 % precision."""
-    base = _milli(sample.raw.rivals[0])
+    base = _milli(sample.raw.naive[0])
     return [
         sample.minute,
         base,

@@ -1,8 +1,9 @@
-"""Whether a forecast may be acted on: it must beat, as it runs, what anyone could say without a
-model.
+"""Whether a forecast may be acted on: it must beat, as it runs, what scaling without one would go
+by.
 
 Law: the rivals are calibrated as the model is, so none wins by caution alone; on a random walk or
-on noise nothing beats the last value, and this says so.
+on noise nothing beats the last value, and this says so. Yesterday is no rival: nobody scales by
+it where the forecast is not trusted, and the better it says today, the more there is to foresee.
 """
 
 import math
@@ -13,7 +14,14 @@ from enum import StrEnum
 import numpy as np
 
 from tidegate_operator.forecast.arrays import DAY, Floats
-from tidegate_operator.forecast.calibrate import RIVALS, SAMPLE_EVERY, SCORED_QUANTILE, Sample
+from tidegate_operator.forecast.calibrate import (
+    NAIVE,
+    RIVALS,
+    SAMPLE_EVERY,
+    SCORED_QUANTILE,
+    YESTERDAY,
+    Sample,
+)
 from tidegate_operator.forecast.quantiles import QUANTILES
 
 SCORE_MINUTES = 3 * DAY
@@ -44,11 +52,14 @@ class Score:
 
     scored: int
     skill: float | None
-    """1 - pinball loss / that of the best rival; ``None`` before ``MIN_SCORED``."""
+    """1 - pinball loss / that of the better rival; ``None`` before ``MIN_SCORED``."""
     coverage: float | None
     """Share of the last six hours' quantiles that held."""
     rival: str
-    """The best of ``RIVALS``; empty before ``MIN_SCORED``."""
+    """The better of ``RIVALS``; empty before ``MIN_SCORED``."""
+    yesterday: float | None = None
+    """As ``skill``, beside yesterday's same window; ``None`` as well where that was without
+    loss."""
 
 
 def pinball(came: Floats, said: Floats, quantile: float) -> float:
@@ -75,15 +86,16 @@ def score(samples: Sequence[Sample], now_minute: int) -> Score:
     model = issued[:, QUANTILES.index(SCORED_QUANTILE)]
     losses = {
         name: pinball(came, issued[:, len(QUANTILES) + column], SCORED_QUANTILE)
-        for column, name in enumerate(RIVALS)
+        for column, name in enumerate(NAIVE)
     }
-    rival = min(losses, key=losses.__getitem__)
+    rival = min(RIVALS, key=losses.__getitem__)
     own = pinball(came, model, SCORED_QUANTILE)
     skill = 1 - own / losses[rival] if losses[rival] > 0 else 0.0
+    yesterday = 1 - own / losses[YESTERDAY] if losses[YESTERDAY] > 0 else None
     recent = now_minute - minutes <= COVERAGE_MINUTES
     held = came <= model
     coverage = float(np.mean(held[recent])) if recent.any() else float(np.mean(held))
-    return Score(len(counted), skill, coverage, rival)
+    return Score(len(counted), skill, coverage, rival, yesterday)
 
 
 def judge(score: Score, trusted: bool) -> tuple[Verdict, str]:
@@ -96,7 +108,13 @@ def judge(score: Score, trusted: bool) -> tuple[Verdict, str]:
         )
     gain = GAIN_TRUST * max(1.0, math.sqrt(FULL_SCORES / score.scored))
     needed = LOSE_TRUST if trusted else gain
-    said = f"{abs(score.skill):.0%} {'better' if score.skill >= 0 else 'worse'} than {score.rival}"
+    said = f"{_compared(score.skill)} than {score.rival}"
+    if score.yesterday is not None:
+        said += f", {_compared(score.yesterday)} than {YESTERDAY}"
     if score.skill < needed:
         return Verdict.NO_SKILL, f"forecast is {said}; trusted from {gain:.0%} better on"
     return Verdict.GOOD, f"forecast is {said}"
+
+
+def _compared(skill: float) -> str:
+    return f"{abs(skill):.0%} {'better' if skill >= 0 else 'worse'}"
