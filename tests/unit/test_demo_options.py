@@ -48,8 +48,8 @@ def test_what_is_no_time_of_day_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("total", "from_minute", "hours", "first"),
     [
-        pytest.param(14 * DAY, 360, 4.0, 12 * DAY + 360, id="the shipped trace's late day"),
-        pytest.param(20 * DAY, 360, 4.0, 12 * DAY + 360, id="a longer trace: the same day"),
+        pytest.param(18 * DAY, 300, 4.0, 17 * DAY + 300, id="the shipped trace's last day"),
+        pytest.param(20 * DAY, 360, 4.0, 17 * DAY + 360, id="a longer trace: the same day"),
         pytest.param(3 * DAY, 360, 4.0, 2 * DAY + 360, id="a shorter trace: its last day"),
         pytest.param(2 * DAY + 400, 360, 4.0, DAY + 360, id="a cut last day: the one before"),
         pytest.param(DAY, 0, 24.0, 0, id="all of a single day"),
@@ -64,14 +64,14 @@ def test_which_minutes_are_played(total: int, from_minute: int, hours: float, fi
 
 
 def test_another_day_can_be_asked_for() -> None:
-    assert choose_slice(14 * DAY, Options(day=10)).first == 10 * DAY + 360
-    assert choose_slice(3 * DAY, Options(day=10)).first == 2 * DAY + 360
+    assert choose_slice(14 * DAY, Options(day=10)).first == 10 * DAY + 300
+    assert choose_slice(3 * DAY, Options(day=10)).first == 2 * DAY + 300
 
 
 def test_a_trace_that_is_too_short_says_how_long_it_is() -> None:
     with pytest.raises(DemoError, match=r"--hours must be at most the trace's length \(2.0 h\)"):
         choose_slice(120, Options(hours=4.0))
-    with pytest.raises(DemoError, match=r"--from must leave 4 h of the trace's 5.0 h, was: 06:00"):
+    with pytest.raises(DemoError, match=r"--from must leave 4 h of the trace's 5.0 h, was: 05:00"):
         choose_slice(300, Options(hours=4.0))
 
 

@@ -183,6 +183,8 @@ def test_what_counts_as_ahead_of_the_load(
     up = decision("ScaleUp", "ForecastAboveCapacity", 0, inputs=inputs)
     points = [Point(t=START + minute * 60, rps=rps)]
     assert scaled_ahead(up, points, 1.0) is ahead
+    full = decision("ScaleUp", "KVCacheNearlyFull", 0, inputs=inputs)
+    assert not scaled_ahead(full, points, 1.0), "a full cache is no foresight"
 
 
 def test_no_calls_at_all_are_no_division_by_zero() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import tidegate_operator.demo
+from tidegate_operator.demo.options import CITY_TRACE, LLM_TRACE
 from tidegate_operator.replay.trace import Gap, Trace, TraceError, parse_trace, read_trace
 
 HEAD = "timestamp,requests"
@@ -217,8 +217,15 @@ def test_days_and_hours_are_cut_at_midnights() -> None:
         trace.day(7)
 
 
-def test_the_shipped_trace_is_two_weeks_without_a_gap() -> None:
-    data = Path(tidegate_operator.demo.__file__).parent / "data"
-    trace = read_trace(data / "servegen_m_large_1min_semisynth.csv.gz")
-    assert (len(trace), trace.step_s, trace.days, trace.gaps) == (20160, 60, 14, ())
-    assert "Apache" in (data / "NOTICE.txt").read_text()
+@pytest.mark.parametrize(
+    ("path", "step_s", "days", "licence"),
+    [(CITY_TRACE, 1800, 18, "MIT"), (LLM_TRACE, 60, 14, "Apache")],
+)
+def test_a_shipped_trace_is_whole_and_its_origin_told(
+    path: Path, step_s: int, days: int, licence: str
+) -> None:
+    trace = read_trace(path)
+    assert (len(trace), trace.step_s, trace.gaps) == (days * 86400 // step_s, step_s, ())
+    notice = (path.parent / "NOTICE.txt").read_text()
+    _, _, told = notice.partition(path.name)
+    assert licence in told.partition("Span")[0]

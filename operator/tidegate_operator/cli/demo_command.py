@@ -11,8 +11,8 @@ import typer
 
 from tidegate_operator.cli.options import console
 from tidegate_operator.demo.options import (
-    LATE_DAY,
-    SHIPPED_TRACE,
+    CITY_TRACE,
+    LAST_DAY,
     DemoError,
     Options,
     read_time_of_day,
@@ -21,7 +21,7 @@ from tidegate_operator.demo.run import run
 
 Trace = Annotated[
     Path | None,
-    typer.Option(help="CSV with the columns timestamp, requests. Default: the shipped trace."),
+    typer.Option(help="CSV with the columns timestamp, requests. Default: the one shipped."),
 ]
 Speed = Annotated[float, typer.Option(help="Seconds of the clock in a real second, 1 to 120.")]
 Day = Annotated[int, typer.Option(help="Of the trace, from 0; the days before it are history.")]
@@ -38,8 +38,8 @@ Keep = Annotated[bool, typer.Option("--keep-logs", help="Leave the processes' lo
 def demo(
     trace: Trace = None,
     speed: Speed = 60.0,
-    day: Day = LATE_DAY,
-    from_time: From = "06:00",
+    day: Day = LAST_DAY,
+    from_time: From = "05:00",
     hours: Hours = 4.0,
     port: Port = 8080,
     faults: Faults = True,
@@ -55,7 +55,7 @@ def demo(
         typer.echo(f"tidegate demo: {error}", err=True)
         raise typer.Exit(1) from error
     options = Options(
-        trace=trace or SHIPPED_TRACE,
+        trace=trace or CITY_TRACE,
         speed=speed,
         day=day,
         from_minute=from_minute,

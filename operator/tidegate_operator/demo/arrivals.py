@@ -1,8 +1,9 @@
 """From a trace's minutes to single requests: when each comes, from whom, and whether it streams.
 
 Law: a pure function of (minutes, seed); the same seed replays the same day to the microsecond. The
-minutes' counts are the trace's own, scaled; within a minute requests come as a Poisson process
-conditioned on its count, that is at independent uniform moments.
+minutes' counts are the trace's own, scaled; within a minute each request comes at a random moment
+of an equal share of it. So the demo is a small copy of a large service, whose minutes are calm:
+at independent moments two hundred requests a minute would be far more restless than the trace.
 """
 
 import math
@@ -50,7 +51,7 @@ def arrivals(counts: Sequence[int | None], callers: Callers, seed: int) -> Itera
     names, weights = list(callers.tenants), list(callers.tenants.values())
     least, most = callers.prompt_bytes
     for minute, count in enumerate(counts):
-        moments = sorted(chance.random() for _ in range(count or 0))
+        moments = [(k + chance.random()) / count for k in range(count)] if count else []
         tenants = chance.choices(names, weights, k=len(moments)) if moments else []
         for moment, tenant in zip(moments, tenants, strict=True):
             yield Arrival(

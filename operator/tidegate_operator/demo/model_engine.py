@@ -17,6 +17,8 @@ from tidegate_wire.clock import Clock
 
 BYTES_PER_TOKEN = 4
 """Of English prose, roughly; what a prompt's tokens are counted by."""
+CACHE_SEQS_PER_SLOT = 1.3
+"""The KV cache has room for more sequences than run at once, as where nobody wants preemption."""
 
 _TEXT = (
     "the tide gate opens when water rises and closes as it falls so that the harbour behind it "
@@ -293,10 +295,11 @@ def render_metrics(engine: Engine, model: str) -> bytes:
     """Prometheus text with vLLM's names, colon and all, whatever the scraper asks for."""
     totals, label = engine.totals, f'model_name="{model}"'
     running, waiting = engine.slots.running, engine.slots.waiting
+    cache_seqs = engine.knobs.max_num_seqs * CACHE_SEQS_PER_SLOT
     lines = [
         *_metric("num_requests_running", "gauge", {label: running}),
         *_metric("num_requests_waiting", "gauge", {label: waiting}),
-        *_metric("kv_cache_usage_perc", "gauge", {label: running / engine.knobs.max_num_seqs}),
+        *_metric("kv_cache_usage_perc", "gauge", {label: running / cache_seqs}),
         *_metric("prompt_tokens_total", "counter", {label: totals.prompt_tokens}),
         *_metric("generation_tokens_total", "counter", {label: totals.generation_tokens}),
         *_metric(

@@ -13,10 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 DATA = Path(__file__).parent / "data"
-SHIPPED_TRACE = DATA / "servegen_m_large_1min_semisynth.csv.gz"
-LATE_DAY = 12
-"""Which day is played, from 0, unless another is asked for: of the shipped trace one with steps
-that a reactive scaler is late for, and a forecast that is seldom trusted. On its day 10 it is."""
+CITY_TRACE = DATA / "nab_nyc_taxi_30min_d69-86.csv.gz"
+"""What is played unless another is asked for: a city's ordinary weeks, whose mornings can be
+foreseen."""
+LLM_TRACE = DATA / "servegen_m_large_1min_semisynth.csv.gz"
+"""A model's own requests, of which less can be foreseen."""
+LAST_DAY = 17
+"""Of ``CITY_TRACE``, from 0: a Thursday after two weeks and a half."""
+MORNING = 300
+"""Minute of the day."""
 DEFAULT_PORT = 8080
 DEFAULT_SPEED = 60.0
 MAX_SPEED = 120.0
@@ -34,12 +39,12 @@ class DemoError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    trace: Path = SHIPPED_TRACE
+    trace: Path = CITY_TRACE
     speed: float = DEFAULT_SPEED
-    day: int = LATE_DAY
+    day: int = LAST_DAY
     """Of the trace, from 0; what lies before it is the history."""
-    from_minute: int = 360
-    """Minute of the day."""
+    from_minute: int = MORNING
+    """Of the day."""
     hours: float = 4.0
     port: int = DEFAULT_PORT
     faults: bool = True

@@ -56,8 +56,19 @@ SETTLE_S = 10.0
 """Real time, at most, for the operator's last look after the last answer."""
 SEED = 20260504
 CALLERS = Callers(
-    # acme calls far more than its budget of tokens allows
-    tenants={"acme": 6, "bravo": 3, "cargo": 3, "delta": 2, "ember": 2, "fjord": 2, "gulf": 2}
+    # acme calls far more than its budget of tokens allows, the others keep to it
+    tenants={
+        "acme": 6,
+        "bravo": 2,
+        "cargo": 2,
+        "delta": 2,
+        "ember": 2,
+        "fjord": 2,
+        "gulf": 2,
+        "heron": 2,
+        "isle": 2,
+        "jetty": 2,
+    }
 )
 INTERRUPTED = 130
 

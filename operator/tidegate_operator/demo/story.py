@@ -113,10 +113,10 @@ def slo_attained(traffic: Mapping[str, Any]) -> float:
 
 
 def scaled_ahead(decision: Decision, points: Sequence[Point], capacity_rps: float) -> bool:
-    """Whether a scale-up came before its load: demand alone called for no more pods yet, and then
-    it did, within ``AHEAD_S``.
+    """Whether a scale-up came before its load: the forecast called for it and demand alone did
+    not, and then demand did as well, within ``AHEAD_S``.
     """
-    if decision.get("action") != "ScaleUp":
+    if decision.get("action") != "ScaleUp" or decision.get("reason") != Reason.FORECAST_HIGH:
         return False
     inputs = decision.get("inputs") or {}
     reactive, current = number(inputs.get("reactive")), number(inputs.get("current"))
