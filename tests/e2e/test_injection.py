@@ -541,7 +541,7 @@ def test_each_fault_is_mended_by_the_command_it_comes_with(tidegate: Cluster, sp
     run_as_told(tidegate, comes_to(tidegate, space, "NotAsked"))
     tidegate.rolled_out(space, "deployment/llama")
     run_as_told(tidegate, comes_to(tidegate, space, "NumericTargetPort"))
-    assert comes_to(tidegate, space, "AllInjected") == "the one pod has a sidecar"
+    assert comes_to(tidegate, space, "AllInjected") == "every pod has a sidecar"
     told = [e["reason"] for e in tidegate.events(space, "chat") if e["type"] == "Warning"]
     assert {"NotAsked", "NumericTargetPort"} <= set(told)
 

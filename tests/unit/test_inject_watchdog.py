@@ -96,10 +96,10 @@ ROLLS = {"updatedReplicas": 1}
     [
         pytest.param(
             around(workload(ASKS), pod("a"), pod("b"), services=(service(),)),
-            "all 2 pods have a sidecar",
+            "every pod has a sidecar",
             id="all is well",
         ),
-        pytest.param(around(workload(ASKS), pod("a")), "the one pod has a sidecar", id="one"),
+        pytest.param(around(workload(ASKS), pod("a")), "every pod has a sidecar", id="one"),
         pytest.param(
             around(workload(labels=ASKS)),
             "no pod runs; the next gets a sidecar",
@@ -107,24 +107,22 @@ ROLLS = {"updatedReplicas": 1}
         ),
         pytest.param(
             around(workload(), pod("a"), inject="true"),
-            "the one pod has a sidecar",
+            "every pod has a sidecar",
             id="the namespace asks",
         ),
         pytest.param(
             around(workload(ASKS), pod("a"), pod("b", sidecar=False, phase="Succeeded")),
-            "the one pod has a sidecar",
+            "every pod has a sidecar",
             id="a pod that ended owes nobody a sidecar",
         ),
-        pytest.param(
-            around(workload(), pod("a")), "the one pod has a sidecar", id="put in by hand"
-        ),
+        pytest.param(around(workload(), pod("a")), "every pod has a sidecar", id="put in by hand"),
         pytest.param(
             around(
                 workload(ASKS | {MODE: "outbound"}),
                 pod("a", mode="outbound"),
                 services=(service(target=8000),),
             ),
-            "the one pod has a sidecar",
+            "every pod has a sidecar",
             id="a Service goes to the port of an app that only calls models",
         ),
     ],

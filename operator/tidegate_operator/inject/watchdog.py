@@ -60,12 +60,8 @@ def judge(around: Surroundings, *, own_namespace: str) -> Health:
         return _without(around.workload, bare, len(running))
     if bypasses := list(_bypasses(around, running)):
         return _fault(Reason.NUMERIC_TARGET_PORT, _past_the_sidecar(bypasses))
-    count = len(running)
-    message = (
-        f"all {count} pods have a sidecar" if count else "no pod runs; the next gets a sidecar"
-    )
-    if count == 1:
-        message = "the one pod has a sidecar"
+    # No count: it stands for minutes, in which pods come and go.
+    message = "every pod has a sidecar" if running else "no pod runs; the next gets a sidecar"
     return Health(healthy=True, reason=Reason.ALL_INJECTED, message=message)
 
 
