@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -16,10 +15,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from request_series import rushes
+
 HOURS = 1.5
 DAYS = 11
-RUSH = range(6 * 60 + 2, 12 * 60)
-"""Minutes of each day with three times the requests of all others."""
 SPEED = 60.0
 LEAD_S = 20.0
 SETUP_S = 90.0
@@ -114,12 +113,8 @@ class Demo:
 def write_rushes(path: Path) -> Path:
     """A trace in steps of a minute, whose next rush is as plain to see as it can be: what is
     tested is that it is acted upon, on a machine of any speed."""
-    chance = random.Random(6)
-    lines = ["timestamp,requests"]
-    for minute in range(DAYS * 1440):
-        mean = 120 if minute % 1440 in RUSH else 40
-        lines.append(f"{60 * minute},{round(mean * chance.uniform(0.94, 1.06))}")
-    path.write_text("\n".join(lines) + "\n")
+    lines = (f"{60 * minute},{count}\n" for minute, count in enumerate(rushes(DAYS)))
+    path.write_text("timestamp,requests\n" + "".join(lines))
     return path
 
 

@@ -21,10 +21,10 @@ def daily(days: float, *, mean: float = 300.0, seed: int = 0) -> list[int]:
 
 
 def rushes(days: float, *, seed: int = 6) -> list[int]:
-    """Three times the load from 06:15 to noon, each day alike: yesterday says all of it."""
+    """Three times the load from 06:02 to noon, each day alike: yesterday tells all of it."""
     random = np.random.default_rng(seed)
     minute = np.arange(round(days * DAY)) % DAY
-    mean = np.where((minute >= 375) & (minute < 720), 1200, 400)
+    mean = np.where((minute >= 362) & (minute < 720), 1200, 400)
     return [int(n) for n in mean * random.uniform(0.94, 1.06, len(mean))]
 
 

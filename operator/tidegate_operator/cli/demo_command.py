@@ -12,7 +12,11 @@ import typer
 from tidegate_operator.cli.options import console
 from tidegate_operator.demo.options import (
     CITY_TRACE,
+    DEFAULT_HOURS,
+    DEFAULT_PORT,
+    DEFAULT_SPEED,
     LAST_DAY,
+    MORNING,
     DemoError,
     Options,
     read_time_of_day,
@@ -21,7 +25,9 @@ from tidegate_operator.demo.run import run
 
 Trace = Annotated[
     Path | None,
-    typer.Option(help="CSV with the columns timestamp, requests. Default: the one shipped."),
+    typer.Option(
+        help="CSV with the columns timestamp, requests. Default: a city that comes along."
+    ),
 ]
 Speed = Annotated[float, typer.Option(help="Seconds of the clock in a real second, 1 to 120.")]
 Day = Annotated[int, typer.Option(help="Of the trace, from 0; the days before it are history.")]
@@ -37,11 +43,11 @@ Keep = Annotated[bool, typer.Option("--keep-logs", help="Leave the processes' lo
 
 def demo(
     trace: Trace = None,
-    speed: Speed = 60.0,
+    speed: Speed = DEFAULT_SPEED,
     day: Day = LAST_DAY,
-    from_time: From = "05:00",
-    hours: Hours = 4.0,
-    port: Port = 8080,
+    from_time: From = MORNING,
+    hours: Hours = DEFAULT_HOURS,
+    port: Port = DEFAULT_PORT,
     faults: Faults = True,
     browser: Browser = True,
     json_path: Json = None,

@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,8 +20,9 @@ LLM_TRACE = DATA / "servegen_m_large_1min_semisynth.csv.gz"
 """A model's own requests, of which less can be foreseen."""
 LAST_DAY = 17
 """Of ``CITY_TRACE``, from 0: a Thursday after two weeks and a half."""
-MORNING = 300
-"""Minute of the day."""
+MORNING = "05:00"
+"""Time of the day at which it is entered."""
+DEFAULT_HOURS = 4.0
 DEFAULT_PORT = 8080
 DEFAULT_SPEED = 60.0
 MAX_SPEED = 120.0
@@ -43,9 +44,9 @@ class Options:
     speed: float = DEFAULT_SPEED
     day: int = LAST_DAY
     """Of the trace, from 0; what lies before it is the history."""
-    from_minute: int = MORNING
+    from_minute: int = field(default_factory=lambda: read_time_of_day(MORNING))
     """Of the day."""
-    hours: float = 4.0
+    hours: float = DEFAULT_HOURS
     port: int = DEFAULT_PORT
     faults: bool = True
     browser: bool = True

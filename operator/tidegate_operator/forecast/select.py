@@ -3,7 +3,7 @@ by.
 
 Law: the rivals are calibrated as the model is, so none wins by caution alone; on a random walk or
 on noise nothing beats the last value, and this says so. Yesterday is no rival: nobody scales by
-it where the forecast is not trusted, and the better it says today, the more there is to foresee.
+it where the forecast is not trusted, and the better it tells today, the more there is to foresee.
 """
 
 import math
