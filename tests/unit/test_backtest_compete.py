@@ -82,7 +82,7 @@ def test_other_processes_come_to_the_same(processes: Players) -> None:
 
 
 @given(st.lists(st.floats(0.0, 30.0), min_size=2, max_size=5), st.integers(1, 4))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_all_meet_the_same_requests_and_limits(rps: list[float], low: int) -> None:
     played = compete(hours(*rps, each_minutes=6), policy(low, low + 5))
     requests = {outcome.result.requests for outcome in played.outcomes}

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ladder_samples import BIG, END, FREE, SMALL, budget, use
@@ -253,7 +253,6 @@ def test_a_use_of_a_budget_that_is_gone_is_nothing() -> None:
 SHARES = st.floats(0, 2)
 
 
-@settings(deadline=None)
 @given(SHARES, SHARES, st.booleans(), st.permutations([BIG, SMALL, FREE]), st.integers(1, 3))
 def test_using_more_never_lowers_the_rung(
     one: float, other: float, money: bool, models: list[ModelRule], count: int
@@ -265,7 +264,6 @@ def test_using_more_never_lowers_the_rung(
     assert less.rung.severity <= more.rung.severity
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["big", "small", "local"]), SHARES),
     st.dictionaries(st.sampled_from(["acme", "zeta"]), SHARES),

@@ -184,7 +184,7 @@ def test_a_person_who_changes_the_count_now_and_then_is_not_called_a_fight() -> 
         assert not quarrel.memory.hold.contested
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     revert_every_s=st.sampled_from([15.0, 60.0, 180.0, 600.0, 1500.0]),
     to=st.integers(1, 9),
@@ -200,7 +200,7 @@ def test_never_more_than_three_writes_in_a_fights_first_hour(
     assert len(quarrel.writes) <= 12 * 3600 / HOLD_S
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(1.0, 4000.0)), max_size=30))
 def test_left_alone_it_decides_again(hands: list[tuple[int, float]]) -> None:
     quarrel = Quarrel()
@@ -219,7 +219,7 @@ def test_left_alone_it_decides_again(hands: list[tuple[int, float]]) -> None:
     assert quarrel.memory.hold is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["done", "lost", "never sent", "refused"]), st.integers(1, 9)),

@@ -293,7 +293,7 @@ def test_shadow_tells_the_same_story() -> None:
     assert tale.actions() == ["Switch", "Probe", "Recover"]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.integers(1, 20))
 def test_however_errors_come_the_ladder_does_not_flap(shares: list[float], ticks: int) -> None:
     """A switch needs ``for``, a way back needs the dwell: an hour holds so many of both at

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from full_policy import manifest
@@ -326,7 +326,6 @@ def test_a_trial_survives_a_restart() -> None:
     assert len(msgspec.json.encode(memory.trial)) < 8_000
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=5, max_size=60))
 def test_no_load_breaks_a_trial(rates: list[float]) -> None:
     trial = Trial()

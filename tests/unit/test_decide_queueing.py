@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate_operator.decide.queueing import late_share, pods_needed, waiting_share
@@ -52,7 +52,6 @@ def test_waiting_share(busy: float, slots: int, share: float) -> None:
     assert waiting_share(busy, slots) == pytest.approx(share, abs=5e-5)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 400), st.floats(0.01, 0.999))
 def test_the_short_recursion_is_the_definition(slots: int, load: float) -> None:
     """Starting eight deviations below the load changes nothing that a float can tell."""
@@ -127,7 +126,6 @@ RULES = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(st.floats(0, 200), st.floats(0, 200), RULES)
 def test_more_demand_never_needs_fewer_pods(
     one: float, other: float, rule: dict[str, Any]
@@ -136,7 +134,6 @@ def test_more_demand_never_needs_fewer_pods(
     assert pods(low, **rule) <= pods(high, **rule)
 
 
-@settings(deadline=None)
 @given(st.floats(0.01, 200), RULES)
 def test_never_below_capacity_and_never_more_than_one_too_many(
     rps: float, rule: dict[str, Any]
@@ -185,7 +182,6 @@ def test_late_share(rps: float, pods: int, service_s: float | None, share: float
     assert late(rps, pods, service_s=service_s) == pytest.approx(share, rel=1e-9)
 
 
-@settings(deadline=None)
 @given(st.floats(0.1, 200), st.floats(0.5, 0.999))
 def test_late_share_is_the_inverse_of_pods_needed(rps: float, percentile: float) -> None:
     """With as many pods as are needed the share holds, and with one less it does not."""

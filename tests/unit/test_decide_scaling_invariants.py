@@ -86,7 +86,6 @@ LIMITS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(RATES, st.integers(1, 30), FORECASTS, MEMORIES, LIMITS, st.integers(0, 3))
 def test_never_outside_the_limits(
     rps: float,
@@ -106,7 +105,6 @@ def test_never_outside_the_limits(
             assert decision.clamps[-1].after == decision.replicas or decision.forecast is not None
 
 
-@settings(deadline=None)
 @given(st.integers(1, 20), FORECASTS, MEMORIES, st.sampled_from([ABSENT, STALE, ERROR]))
 def test_never_down_on_bad_data(
     current: int, seen: Forecast | None, memory: Memory, demand: Demand
@@ -114,7 +112,6 @@ def test_never_down_on_bad_data(
     assert scale(demand, current=current, ahead=seen, memory=memory).replicas == current
 
 
-@settings(deadline=None)
 @given(RATES, RATES, st.integers(1, 20), FORECASTS, MEMORIES)
 def test_more_demand_never_gives_fewer_pods(
     one: float, other: float, current: int, seen: Forecast | None, memory: Memory
@@ -125,7 +122,6 @@ def test_more_demand_never_gives_fewer_pods(
     assert fewer.replicas <= more.replicas
 
 
-@settings(deadline=None)
 @given(RATES, st.integers(1, 20), RATES, MEMORIES)
 def test_a_trusted_forecast_never_gives_fewer_pods_than_demand_at_four_fifths(
     rps: float, current: int, seen: float, memory: Memory
@@ -136,7 +132,6 @@ def test_a_trusted_forecast_never_gives_fewer_pods_than_demand_at_four_fifths(
     assert with_it.replicas >= without.replicas
 
 
-@settings(deadline=None)
 @given(RATES, st.integers(1, 20), RATES, MEMORIES)
 def test_without_a_trusted_forecast_more_room_is_kept(
     rps: float, current: int, seen: float, memory: Memory
@@ -157,7 +152,6 @@ SIGNALS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(
     SIGNALS,
     RATES,
@@ -195,7 +189,6 @@ def test_whatever_demand_is_measured_in_more_of_it_never_gives_fewer_pods(
     assert 1 <= fewer.replicas <= more.replicas <= 20
 
 
-@settings(deadline=None)
 @given(RATES, st.integers(1, 20), FORECASTS, MEMORIES)
 def test_the_last_clamp_is_what_was_decided(
     rps: float, current: int, seen: Forecast | None, memory: Memory
@@ -208,7 +201,7 @@ def test_the_last_clamp_is_what_was_decided(
         assert one.before != one.after
 
 
-@settings(max_examples=10, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=10, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
     st.integers(0, 2**16),
     st.floats(3.0, 30.0),

@@ -135,7 +135,7 @@ def test_after_a_change_of_ways_the_new_errors_lead() -> None:
     assert np.mean(held) == pytest.approx(0.95, abs=0.02)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hits=st.lists(st.booleans(), max_size=3000))
 def test_no_run_of_luck_shifts_a_level_beyond_its_bound(hits: list[bool]) -> None:
     track = Track(HORIZON)

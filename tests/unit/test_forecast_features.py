@@ -38,7 +38,7 @@ def test_before_three_hours_there_is_no_row() -> None:
     assert not np.isnan(made[1, : features.COLUMNS.index("then_1d")]).any()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(t=st.integers(200, 12000), horizon=st.integers(1, 30), seed=st.integers(0, 9))
 def test_changing_the_future_changes_no_feature(t: int, horizon: int, seed: int) -> None:
     values = SERIES.values.copy()

@@ -429,7 +429,7 @@ clouds = st.lists(
 ).map(lambda points: sorted(points, key=lambda p: p.t))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(clouds)
 def test_every_drawing_is_good_xml_within_its_frame(points: list[Point]) -> None:
     for width in (svg.WIDE, svg.NARROW):
@@ -447,7 +447,7 @@ def test_every_drawing_is_good_xml_within_its_frame(points: list[Point]) -> None
                     assert 0 <= y <= height
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.floats(0, 50),
     st.lists(st.tuples(st.floats(0, 3), st.sampled_from(["Warn", "Block"])), max_size=4),
@@ -528,7 +528,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(anything, anything)
 def test_odd_objects_break_nothing(status: Any, spec: Any) -> None:
     from tidegate_operator.hub import cards

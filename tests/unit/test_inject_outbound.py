@@ -246,7 +246,7 @@ entries = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(entries, min_size=1, max_size=3), st.booleans())
 def test_no_word_of_the_apps_is_changed_or_said_twice(
     environments: list[list[dict[str, str]]], upstream: bool

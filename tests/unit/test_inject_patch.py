@@ -106,7 +106,7 @@ pods = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(pods, st.sampled_from(Mode))
 def test_twice_is_once_and_nothing_of_the_users_is_lost(pod: dict[str, Any], mode: Mode) -> None:
     pod["metadata"]["annotations"] = pod["metadata"].get("annotations", {}) | {MODE: mode}
@@ -138,7 +138,7 @@ def test_twice_is_once_and_nothing_of_the_users_is_lost(pod: dict[str, Any], mod
         ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pods)
 def test_no_probe_is_left_with_a_name_that_its_container_no_longer_has(
     pod: dict[str, Any],

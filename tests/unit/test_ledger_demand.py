@@ -1,7 +1,7 @@
 """Minutes of demand: nothing lost that a counter still knows, nothing made up that nobody saw."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar_looks import MAX_AGE_S, START, CountingSidecar, again, begun, pods
@@ -409,7 +409,6 @@ ROUNDS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(ROUNDS)
 def test_all_minutes_together_are_what_arrived(
     rounds: list[tuple[float, list[tuple[int, bool]], bool]],
@@ -435,7 +434,6 @@ def test_all_minutes_together_are_what_arrived(
     assert None not in history.minutes()[1]
 
 
-@settings(deadline=None)
 @given(ROUNDS)
 def test_repeated_and_older_looks_add_nothing(
     rounds: list[tuple[float, list[tuple[int, bool]], bool]],

@@ -7,7 +7,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar_looks import CountingSidecar
@@ -222,7 +222,6 @@ ZONES = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["Hour", "Day", "Week", "Month"]), ZONES, st.floats(1.2e9, 2.0e9))
 def test_any_moment_lies_in_its_window_and_the_next_begins_where_it_ends(
     unit: str, zone: str, now: float
@@ -356,7 +355,6 @@ def lives(steps: list[tuple[int, str, str, int, bool]]) -> tuple[list[SidecarSta
     return looks, Usage(ended=served, tokens_in=10 * served, tokens_out=20 * served)
 
 
-@settings(deadline=None)
 @given(STEPS, st.randoms(use_true_random=False), st.integers(0, 30))
 def test_duplicates_and_reorders_change_nothing(
     steps: list[tuple[int, str, str, int, bool]], chance: object, cut: int

@@ -108,7 +108,7 @@ def test_the_oracle_does_see_it() -> None:
     assert [said for said in one if said[0] < 3600] != [said for said in two if said[0] < 3600]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     counts=st.lists(st.one_of(st.none(), st.floats(0, 3000)), min_size=5, max_size=40),
     name=st.sampled_from([name for name in MAKES if name != "Tidegate with its forecasts"]),

@@ -27,7 +27,7 @@ def joined(parts: list[list[int | None]]) -> tuple[float | None, ...]:
     return tuple(None if count is None else float(count) for count in counts)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(parts=stretches, start=st.integers(0, 3000))
 def test_before_a_minute_is_the_history_read_at_that_minute(
     parts: list[list[int | None]], start: int

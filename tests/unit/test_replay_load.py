@@ -33,7 +33,7 @@ def trace(
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     requests=st.lists(st.floats(0, 500), min_size=1, max_size=40),
     step_s=st.sampled_from([1, 5, 10, 15, 20, 30, 60, 300, 1800]),
@@ -84,7 +84,7 @@ def test_the_pods_that_a_replay_finds(requests: list[float | None], pods: int) -
     assert usual_pods(load_of(trace(requests, 5), PLANT, 0), PLANT) == pods
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(past=counts, future=counts, other=counts, seed=st.integers(0, 5))
 def test_what_comes_later_changes_nothing_of_what_came_before(
     past: list[float | None],

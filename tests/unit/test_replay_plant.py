@@ -27,7 +27,7 @@ def step(plant: Plant, requests: int = 0) -> None:
     plant.step(requests, requests * plant.rules.service_s)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(moves=moves, rules=plants)
 def test_what_came_in_was_served_or_dropped_or_waits(
     moves: list[tuple[int, int]], rules: PlantRules
@@ -47,7 +47,7 @@ def test_what_came_in_was_served_or_dropped_or_waits(
         assert plant.ready <= plant.current <= plant.paid
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(moves=moves, rules=plants)
 def test_pods_are_paid_for_the_sum_of_their_lives(
     moves: list[tuple[int, int]], rules: PlantRules
@@ -63,7 +63,7 @@ def test_pods_are_paid_for_the_sum_of_their_lives(
     assert plant.paid_s == pytest.approx(sum(lives), abs=1e-6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(moves=moves, rules=plants)
 def test_no_more_slots_are_busy_than_there_are(
     moves: list[tuple[int, int]], rules: PlantRules

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import Metric as Family
 from prometheus_client.openmetrics import parser as openmetrics_parser
@@ -246,7 +246,6 @@ def test_the_older_format_has_no_examples() -> None:
 # --- whatever it is called, and however it is cut ------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.text(max_size=20), st.text(max_size=20))
 @example("\0", "%d")
 def test_any_name_is_told_as_it_is(model: str, tenant: str) -> None:

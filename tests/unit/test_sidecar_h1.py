@@ -4,7 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bad_messages import BAD_CHUNKS, BAD_REQUESTS, GET
@@ -159,7 +159,6 @@ def feed(body: Body, data: bytes, cuts: list[int]) -> bytes:
     return out
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, len(CHUNKS)), max_size=12))
 def test_a_chunked_body_reads_alike_however_it_is_cut(cuts: list[int]) -> None:
     body = Body(bodies.CHUNKED)
@@ -167,7 +166,6 @@ def test_a_chunked_body_reads_alike_however_it_is_cut(cuts: list[int]) -> None:
     assert (body.done, body.rest) == (True, b"GET /next")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=6), st.integers(0, 40))
 def test_a_body_of_known_length_reads_alike_however_it_is_cut(
     data: bytes, cuts: list[int], length: int

@@ -152,7 +152,7 @@ def messages(draw: st.DrawFn, role: Role) -> bytes:
     return first + host + framing + lines + b"\r\n" + body
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.data(), st.sampled_from(Role), st.integers(1, 9))
 def test_messages_by_grammar_are_refused_or_read_alike(
     data: st.DataObject, role: Role, cut: int

@@ -107,7 +107,7 @@ def test_names_of_the_policy_have_their_place_before_and_after_a_flood() -> None
     assert 'gen_ai_request_model="small"' in next(pages(meter))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz")), max_size=60),
     st.sets(st.sampled_from("abcdef")),

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate_sidecar.dialect.openai import CHAT, is_usage_only
@@ -81,7 +81,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text(max_size=6).filter(lambda key: key != "stream_options"), JSON, max_size=5

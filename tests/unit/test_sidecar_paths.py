@@ -1,7 +1,7 @@
 """A request's method and path tell its API and operation, however the path is spelt."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate_sidecar.dialect import anthropic, openai, responses
@@ -69,13 +69,11 @@ def test_which_requests_may_make_a_model_work(dialect: Dialect, asks: bool) -> N
     assert dialect.asks_model is asks
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60), st.sampled_from([b"GET", b"POST", b"OPTIONS"]))
 def test_any_path_is_something(target: bytes, method: bytes) -> None:
     assert dialect_of(method, b"/" + target).operation
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_percent_signs_and_doubled_slashes_hide_nothing(data: st.DataObject) -> None:
     spelt = b"".join(
@@ -103,7 +101,6 @@ def test_the_model_that_a_path_names(target: bytes, model: str) -> None:
     assert model_in_path(target) == model
 
 
-@settings(deadline=None)
 @given(st.sampled_from([*DEPLOYMENTS.values()]), st.text(min_size=1, max_size=20))
 def test_another_model_changes_the_path_there_and_nowhere_else(
     case: tuple[bytes, str], model: str

@@ -148,7 +148,7 @@ def made_up(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return tuple(f"{start}{{{','.join(parts)}}}{end}".encode() for parts in (before, after))  # type: ignore[return-value]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(made_up())
 def test_in_any_body_just_the_values_under_these_keys_are_new(pair: tuple[bytes, bytes]) -> None:
     body, left = pair

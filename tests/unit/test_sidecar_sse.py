@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate_sidecar.dialect.openai import CHAT
@@ -156,7 +156,6 @@ def test_the_usage_chunk_goes_and_every_other_byte_stays(end: bytes) -> None:
     assert through(pieces(stream, 1)) == left
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(
@@ -178,7 +177,6 @@ def test_what_is_taken_out_does_not_depend_on_the_cut(
     assert through(parts) == through([stream])
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(1, 50))
 def test_without_the_mark_every_byte_passes(data: bytes, size: int) -> None:
     assert through(pieces(data, size)) == data

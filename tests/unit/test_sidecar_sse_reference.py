@@ -69,7 +69,7 @@ LINES = st.sampled_from(
 LINE_ENDS = st.sampled_from([b"\n", b"\n", b"\r\n", b"\r", b"\n\n", b"\r\n\r\n", b"\r\r"])
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(
     st.booleans(),
     st.lists(st.tuples(LINES, LINE_ENDS), max_size=12),
@@ -90,7 +90,7 @@ def event(size: int) -> bytes:
     return b'data: "' + b"\xe2\x80\xa8" * (size // 3) + b'"\n\n'
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from([3, 300, 5_000, 20_000, 100_000]), max_size=12),
     st.sampled_from([3, 400, 30_000, 900_000]),

@@ -126,7 +126,7 @@ def test_what_the_first_event_told_is_known_at_the_end_of_a_long_stream(
 SPOKEN = sorted(name for name, one in STREAMS.items() if one.first and "sound" not in name)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 400), st.sampled_from(SPOKEN), st.integers(50, 9000))
 def test_an_estimate_counts_the_events_with_output(times: int, name: str, size: int) -> None:
     recorded = STREAMS[name]
@@ -256,7 +256,6 @@ def test_what_is_output(dialect: openai.Dialect, data: bytes, chars: int) -> Non
     assert dialect.stream().is_output(data)
 
 
-@settings(deadline=None)
 @given(
     st.binary(max_size=300),
     st.sampled_from([openai.CHAT, responses.RESPONSES, anthropic.MESSAGES]),

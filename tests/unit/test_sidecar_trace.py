@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate_sidecar.trace import sampled_trace
@@ -46,7 +46,6 @@ def test_a_header_names_a_trace(header: str, taken: bool) -> None:
     assert sampled_trace(header.encode()) == (TRACE if taken else "")
 
 
-@settings(deadline=None)
 @given(st.text(string.hexdigits + "-") | st.binary().map(lambda raw: raw.decode("latin-1")))
 def test_what_is_taken_can_stand_on_a_page(header: str) -> None:
     trace = sampled_trace(header.encode("latin-1"))

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recorded import flat
@@ -109,7 +109,6 @@ def test_usage_in_one_measure(read: UsageReader, raw: bytes, usage: Flat | None)
     assert flat(read(raw)) == usage
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-5, 50), min_size=5, max_size=5))
 def test_parts_are_never_more_than_the_whole_nor_less_than_nothing(counts: list[int]) -> None:
     incoming, outgoing, cached, created, reasoning = counts
@@ -200,7 +199,6 @@ def test_an_answer_that_does_not_tell_is_weighed_by_its_texts(
 
 
 @each_api
-@settings(deadline=None)
 @given(data=st.binary(max_size=200))
 def test_any_answer_is_read(dialect: Dialect, build: Build, usage: bytes, data: bytes) -> None:
     for raw in (data, build(data, usage), build(b"", data)):
